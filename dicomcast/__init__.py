@@ -1,0 +1,1 @@
+"""dicomcast: keeps a FHIR server in step with a DICOM archive."""

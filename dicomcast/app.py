@@ -1,0 +1,92 @@
+"""The one place where everything is put together from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicomcast.auth import BearerToken, basic
+from dicomcast.dicom.azure import AzureFeed
+from dicomcast.fhir import FhirServer
+from dicomcast.http import Http
+from dicomcast.mapping.rules import Rules
+from dicomcast.model import Checkpoint
+from dicomcast.settings import Auth, PatientRules, Settings
+from dicomcast.state import StateStore, open_store
+from dicomcast.sync import Synchronizer
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    import httpx
+
+__all__ = ["App", "build", "rules"]
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class App:
+    """A source, a FHIR server and a store, and what keeps them in step."""
+
+    feed: AzureFeed
+    fhir: FhirServer
+    store: StateStore
+    synchronizer: Synchronizer
+    start: str
+    give_up: Callable[[], None]
+
+    async def open(self) -> Checkpoint:
+        """Meet both peers, and find out where to go on; a first run starts at WORKER__START.
+
+        Raises:
+            ConfigError: a peer is not what the settings say.
+            Retriable: a peer does not answer.
+        """
+        checkpoint = await self.store.load(self.feed.source)
+        await self.feed.open(checkpoint.cursor)
+        await self.fhir.open()
+        if checkpoint.cursor is None:
+            cursor = await self.feed.start(self.start)
+            checkpoint = Checkpoint(checkpoint.feed, cursor, checkpoint.revision, checkpoint.updated_at)
+        _log.info("feed.open", source=self.feed.source, version=self.feed.version, sequence=checkpoint.cursor.sequence)
+        return checkpoint
+
+
+def rules(patient: PatientRules, timezone: tzinfo | None) -> Rules:
+    """The mapping's rules as the settings have them."""
+    return Rules(
+        patient_system=patient.system or "",
+        issuers=patient.issuers,
+        surrogate=patient.missing_id == "surrogate",
+        timezone=timezone,
+    )
+
+
+@asynccontextmanager
+async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None = None) -> AsyncIterator[App]:
+    """An `App` with its connections, closed at the end. A `dry_run` is handed the bundles, and nothing is written."""
+    async with AsyncExitStack() as stack:
+        dicom = Http(
+            "dicom",
+            settings.dicom.url,
+            auth=_auth(settings.dicom.auth),
+            timeout=settings.dicom.timeout,
+            budget=settings.worker.retry_budget,
+        )
+        stack.push_async_callback(dicom.close)
+        server = Http(
+            "fhir",
+            settings.fhir.url,
+            auth=_auth(settings.fhir.auth),
+            timeout=settings.fhir.timeout,
+            budget=settings.worker.retry_budget,
+        )
+        stack.push_async_callback(server.close)
+        store = open_store(settings.state.url)
+        stack.push_async_callback(store.close)

@@ -1,0 +1,241 @@
+"""Microsoft's DICOM service, self-hosted or as the managed Azure service: change feed v1 and v2.
+
+Version 1 is read where it is offered: it is ordered by sequence and has almost none of the hazards of
+version 2. A cursor goes on in the version that wrote it, for as long as that is offered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from dicomcast.dicom import by_sequence, by_time
+from dicomcast.dicom.entries import entries
+from dicomcast.dicom.ticks import TICKS, moment, text, ticks
+from dicomcast.dicom.wado import Dicomweb
+from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset
+from dicomcast.http import Answer, Http, parse_json
+from dicomcast.identity import DEFAULT_PARTITION, canonical, dicomweb_base
+from dicomcast.model import Cursor, Entry, Instance, InstanceKey, StudyDelta, StudyKey, Window
+
+__all__ = ["AzureFeed"]
+
+# What was committed up to so long before the last settled entry may have been numbered after it.
+_CHANGE_OF_VERSION = timedelta(hours=1)
+
+
+class AzureFeed:
+    """The change feed of one service, and the reads that go with it.
+
+    `http` is at the service's URL without a version. `api` is `auto`, `v1` or `v2`. `lag` is how old an
+    entry of v2 must be before it is read, and how young a gap of v1 must be to be waited for.
+    """
+
+    def __init__(self, http: Http, *, public_url: str, api: str = "auto", lag: timedelta = timedelta(seconds=30)):
+        self._http = http
+        self._dicomweb = Dicomweb(http)
+        self._api = api
+        self._lag = lag // timedelta(microseconds=1) * (TICKS // 1_000_000)
+        self._offered: frozenset[str] = frozenset()
+        self._partitioned = False
+        self.source = canonical(public_url)
+        self.version = ""
+
+    async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
+        """Choose the version, find out about partitions, and refuse a source that is not the one we know."""
+        try:
+            self._offered = await self._versions(budget)
+            self.version = self._choose(cursor)
+            self._partitioned = await self._has_partitions()
+            latest = await self.latest()
+        except Rejected as error:
+            raise ConfigError(
+                f"DICOM__URL: {self._http.base_url} is not a DICOM service with a change feed ({error})"
+            ) from None
+        if cursor is not None:
+            self._refuse_reset(cursor, latest)
+
+    async def _versions(self, budget: float | None) -> frozenset[str]:
+        """Ask the newest version which there are (`api-supported-versions`), or else each whether it is there."""
+        offered = set()
+        refused = None
+        for version in ("v2", "v1"):
+            try:
+                answer = await self._http.request("GET", f"{version}/changefeed/latest", budget=budget)
+            except Rejected as error:
+                refused = error
+                continue
+            _page(answer, preflight=True)
+            offered.add(version)
+            names = re.findall(r"[\w.-]+", answer.headers.get("api-supported-versions", ""))
+            if names:
+                return frozenset(f"v{name.partition('.')[0]}" for name in names if "prerelease" not in name)
+        if refused is not None and not offered:
+            raise refused
+        return frozenset(offered)
+
+    def _choose(self, cursor: Cursor | None) -> str:
+        wrote = str(cursor.position.get("api", "v1")) if cursor else ""
+        wanted = self._api if self._api != "auto" else wrote if wrote in self._offered else "v1"
+        if self._api == "auto" and wanted not in self._offered:
+            wanted = "v2"
+        if wanted not in self._offered:
+            raise ConfigError(
+                f"DICOM__API_VERSION: the service offers {', '.join(sorted(self._offered)) or 'neither v1 nor v2'}, "
+                f"not {wanted}"
+            )
+        if wrote == "v2" and wanted == "v1":
+            raise ConfigError(
+                "DICOM__API_VERSION: the checkpoint was written while reading v2, which has no sequence to go on "
+                "from in v1. Set it to v2 or auto, or start a new state store with WORKER__START"
+            )
+        return wanted
+
+    async def _has_partitions(self) -> bool:
+        try:
+            await self._http.request("GET", f"{self.version}/partitions")
+        except Rejected:
+            return False
+        return True
+
+    def _refuse_reset(self, cursor: Cursor, latest: Cursor) -> None:
+        behind = latest.sequence < cursor.sequence
+        if self.version == "v2":
+            behind = (_time(latest), latest.sequence) < (_time(cursor), cursor.sequence)
+        if behind:
+            raise SourceReset(
+                f"DICOM__URL: the change feed of {self.source} ends at sequence {latest.sequence}, but sequence "
+                f"{cursor.sequence} was settled before: this is not the archive that was read, or it was restored "
+                "from a backup. Nothing was written. To follow it from the start, give it a new STATE__URL"
+            )
+
+    async def start(self, start: str) -> Cursor:
+        """The cursor before the first entry to read."""
+        if start == "beginning":
+            return Cursor(position=self._position(text(by_time.BEGINNING)))
+        if start == "latest":
+            latest = await self.latest()
+            return Cursor(latest.sequence, latest.timestamp, self._position(latest.timestamp))
+        if start.isdigit():
+            if self.version != "v1":
+                raise ConfigError("WORKER__START: a sequence needs change feed v1; this service is read by v2")
+            return Cursor(int(start) - 1, position={"api": "v1"})
+        if self.version != "v2":
+            raise ConfigError("WORKER__START: a time needs change feed v2; set DICOM__API_VERSION to v2")
+        return Cursor(position=self._position(text(ticks(start))))
+
+    def _position(self, start: str) -> dict[str, object]:
+        if self.version == "v1":
+            return {"api": "v1"}
+        return by_time.Position(start or text(by_time.BEGINNING)).stored()
+
+    def base_url(self, partition: str) -> str:
+        """The public DICOMweb base URL of a partition."""
+        return dicomweb_base(self.source, self.version, self._partition(partition))
+
+    def _partition(self, partition: str) -> str:
+        """The partition as the service knows it: once there are partitions, the unnamed one has a name."""
+        return partition or (DEFAULT_PARTITION if self._partitioned else "")
+
+    def _path(self, partition: str) -> str:
+        name = self._partition(partition)
+        return f"{self.version}/partitions/{quote(name, safe='')}" if name else self.version
+
+    async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+        """Windows up to the present end of the feed."""
+        answer = await self._latest()
+        now = moment(answer.date or datetime.now(UTC))
+        if self.version == "v1":
+            latest = _newest(answer)
+            reading = by_sequence.read(
+                self._page_v1, after=after.sequence, latest=latest.sequence, settled=now - self._lag, size=size
+            )
+        else:
+            reading = by_time.read(
+                self._page_v2, self._resume(after), until=now - self._lag, overlap=self._lag, size=size, seen=after
+            )
+        async for window in reading:
+            yield window
+
+    def _resume(self, after: Cursor) -> by_time.Position:
+        if after.position.get("api") == "v2":
+            return by_time.Position.of(after)
+        start = _time(after) - moment(datetime(1970, 1, 1, tzinfo=UTC) + _CHANGE_OF_VERSION)
+        return by_time.Position(text(max(start, by_time.BEGINNING)))
+
+    async def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
+        """By v1 where it is offered; v2 cannot look for a sequence, so there the whole feed is searched."""
+        end = (await self.latest()).sequence if last is None else last
+        now = moment(datetime.now(UTC))
+        if "v1" in self._offered:
+            reading = by_sequence.read(self._page_v1, after=first - 1, latest=end, settled=now, size=size)
+        else:
+            reading = by_time.read(
+                self._page_v2, by_time.Position(), until=now, overlap=0, size=size, seen=Cursor()
+            )
+        async for window in reading:
+            wanted = tuple(entry for entry in window.entries if first <= entry.sequence <= end)
+            if wanted:
+                yield Window(wanted, window.end)
+
+    async def latest(self) -> Cursor:
+        """The newest entry; in v2 the newest by time."""
+        return _newest(await self._latest())
+
+    async def _latest(self) -> Answer:
+        return await self._http.request("GET", f"{self.version}/changefeed/latest", params={"includeMetadata": "false"})
+
+    async def partitions(self) -> list[str]:
+        """The names of the partitions, "" for the one without a name."""
+        if not self._partitioned:
+            return [""]
+        answer = await self._http.request("GET", f"{self.version}/partitions")
+        rows = parse_json(answer.content) if answer.content else []
+        names = [str(row.get("partitionName", row.get("PartitionName", ""))) for row in rows or []]
+        return ["" if name == DEFAULT_PARTITION else name for name in names] or [""]
+
+    async def snapshot(self, key: StudyKey) -> StudyDelta:
+        """The study as it is now."""
+        return await self._dicomweb.snapshot(key, self._path(key.partition))
+
+    async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
+        """The instance as it is now."""
+        return await self._dicomweb.instance(key, instance, self._path(key.partition))
+
+    async def _page_v1(self, offset: int) -> list[Entry]:
+        rows = await self._rows("v1", {"offset": str(offset), "limit": str(by_sequence.LIMIT)})
+        return sorted(rows, key=lambda entry: entry.sequence)
+
+    async def _page_v2(self, start: str, end: str, offset: int) -> list[Entry]:
+        query = {"startTime": start, "endTime": end, "offset": str(offset), "limit": str(by_time.LIMIT)}
+        return list(await self._rows("v2", query))
+
+    async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
+        """A page. One corrupt instance makes the service refuse the page: then it is read without metadata."""
+        url = f"{version}/changefeed"
+        try:
+            return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "true"}))
+        except Rejected:
+            return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "false"}))
+
+
+def _page(answer: Answer, *, preflight: bool = False) -> list[Entry]:
+    if answer.status == 204 or not answer.content.strip():
+        return []
+    try:
+        return list(entries(parse_json(answer.content)))
+    except ValueError:
+        problem = "what answers at DICOM__URL sent no JSON for a page of the change feed"
+        if preflight:
+            raise Rejected(f"{problem}; is it a web page?", reason="not-json") from None
+        raise Retriable(problem) from None
+
+
+def _newest(answer: Answer) -> Cursor:
+    return next((Cursor(entry.sequence, entry.timestamp) for entry in _page(answer)), Cursor())
+
+
+def _time(cursor: Cursor) -> int:
+    return ticks(cursor.timestamp) if cursor.timestamp else by_time.BEGINNING

@@ -1,0 +1,40 @@
+"""Reading change feed v1: windows on the value of the sequence.
+
+`offset` is an exclusive start and `limit` a number of sequence *values*, so a page that is short or
+empty is no end of the feed: sequences have gaps (rolled-back stores, fail-overs). A gap that is still
+young may yet be filled by a store that is being committed, so the cursor waits in front of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from dicomcast.dicom.ticks import ticks
+from dicomcast.model import Cursor, Entry, Window
+
+__all__ = ["LIMIT", "read"]
+
+LIMIT = 100  # the most that v1 allows
+
+# Rows with sequences in (offset, offset + LIMIT], in order.
+Page = Callable[[int], Awaitable[list[Entry]]]
+
+
+async def read(page: Page, *, after: int, latest: int, settled: int, size: int) -> AsyncIterator[Window]:
+    """Windows of entries after sequence `after`, up to `latest`.
+
+    `settled` is the time, in ticks, before which a gap is taken for final.
+    """
+    scanned = position = after
+    entries: list[Entry] = []
+    while scanned < latest:
+        for entry in await page(scanned):
+            if entry.sequence > position + 1 and ticks(entry.timestamp) > settled:
+                latest = 0
+                break
+            position = entry.sequence
+            entries.append(entry)
+        scanned += LIMIT
+        if entries and (len(entries) >= size or scanned >= latest):
+            yield Window(tuple(entries), Cursor(position, entries[-1].timestamp, {"api": "v1"}))
+            entries = []

@@ -1,0 +1,63 @@
+"""Rows of the change feed, as JSON, to entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from dicomcast.dicom.ticks import ticks
+from dicomcast.errors import Retriable
+from dicomcast.identity import DEFAULT_PARTITION
+from dicomcast.mapping.tags import select
+from dicomcast.model import Action, Entry, EntryState
+
+__all__ = ["entries", "entry"]
+
+_Enum = TypeVar("_Enum", Action, EntryState)
+
+
+def entries(page: Any) -> Iterator[Entry]:
+    """The entries of a page. A 204, `null` and a single bare object are pages too.
+
+    Raises:
+        Retriable: what came is not a page of the change feed; nothing was taken from it.
+    """
+    rows = [] if page is None else page if isinstance(page, list) else [page]
+    for row in rows:
+        yield entry(row)
+
+
+def entry(row: Any) -> Entry:
+    """One row; keys and enum values in any case, unknown fields ignored."""
+    if not isinstance(row, dict):
+        raise Retriable("the change feed sent a row that is not an object; see DICOM__URL")
+    fields = {key.lower(): value for key, value in row.items()}
+    sequence, timestamp = fields.get("sequence"), fields.get("timestamp")
+    if not isinstance(sequence, int) or not isinstance(timestamp, str):
+        raise Retriable("the change feed sent a row without sequence or timestamp; see DICOM__URL")
+    try:
+        ticks(timestamp)
+    except ValueError:
+        raise Retriable(f"entry {sequence} of the change feed has a timestamp that cannot be read") from None
+    metadata = fields.get("metadata")
+    partition = _text(fields.get("partitionname"))
+    return Entry(
+        sequence=sequence,
+        partition="" if partition == DEFAULT_PARTITION else partition,
+        study_uid=_text(fields.get("studyinstanceuid")),
+        series_uid=_text(fields.get("seriesinstanceuid")),
+        instance_uid=_text(fields.get("sopinstanceuid")),
+        action=_member(Action, fields.get("action"), Action.OTHER),
+        state=_member(EntryState, fields.get("state"), EntryState.OTHER),
+        timestamp=timestamp,
+        metadata=select(metadata) if isinstance(metadata, dict) else None,
+    )
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _member(kind: type[_Enum], value: Any, other: _Enum) -> _Enum:
+    name = _text(value).lower()
+    return kind(name) if name in set(kind) else other

@@ -1,0 +1,50 @@
+"""What a source of changes has to be able to do, whatever archive stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from dicomcast.model import Cursor, Instance, InstanceKey, StudyDelta, StudyKey, Window
+
+__all__ = ["Feed"]
+
+
+class Feed(Protocol):
+    """An archive that can be followed and read. `open()` first."""
+
+    @property
+    def source(self) -> str:
+        """The archive's public URL without API version: its name in ids, in `meta.source`, in the store."""
+
+    async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
+        """Find out how to speak with the archive, and that it is the one that `cursor` was read from.
+
+        Raises:
+            ConfigError: this is no such archive (`SourceReset`: it was recreated since).
+            Retriable: it does not answer within `budget` seconds.
+        """
+
+    async def start(self, start: str) -> Cursor:
+        """The cursor for WORKER__START: `beginning`, `latest`, a sequence, or a time."""
+
+    def base_url(self, partition: str) -> str:
+        """The public DICOMweb base URL of a partition."""
+
+    def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+        """Windows of about `size` entries from `after` to the present end of the feed, which ends the iteration."""
+
+    def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
+        """The entries with sequences from `first` to `last`, once more."""
+
+    async def latest(self) -> Cursor:
+        """The newest entry of the feed; sequence 0 while there is none."""
+
+    async def partitions(self) -> list[str]:
+        """The partitions of the archive; [""] if it has none."""
+
+    async def snapshot(self, key: StudyKey) -> StudyDelta:
+        """All that the archive holds of a study now; nothing if it is gone."""
+
+    async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
+        """One instance as it is now, None if it is gone."""

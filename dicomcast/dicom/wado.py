@@ -1,0 +1,89 @@
+"""What the archive holds now: WADO-RS metadata (PS3.18 §10.4.1.1.2) and QIDO-RS (§10.6)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from dicomcast.errors import NotFound, Rejected, Retriable
+from dicomcast.http import Answer, Http, parse_json
+from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.tags import select, tag
+from dicomcast.model import Instance, InstanceKey, StudyDelta, StudyKey
+
+__all__ = ["Dicomweb"]
+
+_DICOM_JSON = {"Accept": "application/dicom+json"}
+
+
+class Dicomweb:
+    """A DICOMweb service at `path` below its base URL, where `path` depends on the partition."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    async def snapshot(self, key: StudyKey, path: str) -> StudyDelta:
+        """A whole study; a study that is gone has no instances.
+
+        Raises:
+            Rejected: the metadata cannot be used.
+        """
+        try:
+            instances = await self._metadata(key, f"{path}/studies/{quote(key.study_uid)}/metadata")
+        except NotFound:
+            await self._confirm_absence(key, path)
+            instances = []
+        return StudyDelta(key, {one.key: one for one in instances}, snapshot=True)
+
+    async def instance(self, key: StudyKey, instance: InstanceKey, path: str) -> Instance | None:
+        """One instance, None if it is gone."""
+        uids = map(quote, (key.study_uid, instance.series_uid, instance.instance_uid))
+        address = f"{path}/studies/{{}}/series/{{}}/instances/{{}}/metadata".format(*uids)
+        try:
+            found = await self._metadata(key, address)
+        except NotFound:
+            return None
+        return next((one for one in found if one.key == instance), None)
+
+    async def _metadata(self, key: StudyKey, address: str) -> list[Instance]:
+        answer = await self._http.request("GET", address, headers=_DICOM_JSON)
+        return [_instance(key, dataset) for dataset in _datasets(answer, key)]
+
+    async def _confirm_absence(self, key: StudyKey, path: str) -> None:
+        """A 404 may come from a proxy or a wrong path, and would delete a study: the search must agree."""
+        try:
+            answer = await self._http.request(
+                "GET", f"{path}/studies", params={"StudyInstanceUID": key.study_uid}, headers=_DICOM_JSON
+            )
+        except NotFound:
+            answer = None
+        if answer is None or _datasets(answer, key):
+            raise Retriable(f"the archive has no metadata of study {key.study_uid}, but does not say that it is gone")
+
+
+def _datasets(answer: Answer, key: StudyKey) -> list[Any]:
+    """The datasets of an answer: 204 is none, and some servers send one bare."""
+    if answer.status == 204 or not answer.content:
+        return []
+    try:
+        datasets = parse_json(answer.content)
+    except ValueError:
+        datasets = ""
+    datasets = [datasets] if isinstance(datasets, dict) else datasets
+    if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
+        raise Rejected(f"the metadata of study {key.study_uid} is not DICOM JSON", reason="metadata-not-json")
+    return datasets
+
+
+def _instance(key: StudyKey, metadata: dict[str, Any]) -> Instance:
+    """An instance of a study that was asked for by its UID; metadata that is of another is refused."""
+    mapped = select(metadata)
+    dataset = Dataset(mapped)
+    study, series, instance = (
+        dataset.text(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    )
+    if not (series and instance):
+        raise Rejected(f"the metadata of study {key.study_uid} lacks UIDs", reason="metadata-without-uids")
+    if study not in ("", key.study_uid):
+        raise Rejected(f"the metadata of study {key.study_uid} is of another study", reason="metadata-mismatch")
+    return Instance(InstanceKey(series, instance), mapped)

@@ -1,0 +1,231 @@
+"""The FHIR server: what it can, what it holds, and how it is written to (FHIR R4 http.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from dicomcast.bundle import Write, batches, token, transaction
+from dicomcast.errors import ConfigError, Conflict, NotFound, Rejected, Retriable
+from dicomcast.http import Answer, Http, dump_json, parse_json, refusal
+from dicomcast.mapping.values import JSON
+
+__all__ = ["Capabilities", "FhirServer", "Identifier", "Written", "has_identifier", "version_of"]
+
+# (system, value) of a business identifier.
+Identifier = tuple[str, str]
+
+_SEARCHED_AT_ONCE = 50
+_FHIR_JSON = "application/fhir+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the CapabilityStatement says: whether transactions are there, and for which types a client may choose ids."""
+
+    version: str
+    transaction: bool
+    update_create: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one entry of a bundle: the resource's id and version, "" where the server does not say."""
+
+    status: int
+    id: str
+    version: str
+
+
+def has_identifier(resource: JSON, identifier: Identifier) -> bool:
+    """Whether a resource carries exactly this identifier: what a search returns is not taken on trust."""
+    carried = resource.get("identifier", [])
+    return any(
+        isinstance(one, dict) and (one.get("system", ""), one.get("value", "")) == identifier for one in carried
+    )
+
+
+class FhirServer:
+    """A FHIR R4 server. `open()` first: it learns what the server can."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self.capabilities = Capabilities("", transaction=False, update_create=frozenset())
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent, retries included."""
+        return self._http.requests
+
+    async def open(self, *, budget: float | None = None) -> None:
+        """Read the CapabilityStatement.
+
+        Raises:
+            ConfigError: this is no FHIR server, or not one that can be written to.
+            Retriable: it does not answer.
+        """
+        try:
+            answer = await self._http.request("GET", "metadata", headers={"Accept": _FHIR_JSON}, budget=budget)
+            statement = _resource(answer, "CapabilityStatement")
+        except Rejected as error:
+            raise ConfigError(
+                f"FHIR__URL: {self._http.base_url} is not the base URL of a FHIR server ({error}). "
+                "The CapabilityStatement is expected at <FHIR__URL>/metadata."
+            ) from None
+        self.capabilities = _capabilities(statement, self._http.base_url)
+
+    def creates_by_put(self, kind: str) -> bool:
+        """Whether we may choose the id of a new resource of this type."""
+        return kind in self.capabilities.update_create
+
+    async def find(self, kind: str, identifiers: Iterable[Identifier]) -> dict[Identifier, list[JSON]]:
+        """The resources of each identifier, many at once, by `POST [type]/_search`: no identifier gets into a URL."""
+        found: dict[Identifier, list[JSON]] = {identifier: [] for identifier in identifiers}
+        wanted = sorted(found)
+        for start in range(0, len(wanted), _SEARCHED_AT_ONCE):
+            some = wanted[start : start + _SEARCHED_AT_ONCE]
+            for resource in await self._find(kind, some):
+                for identifier in some:
+                    if has_identifier(resource, identifier) and resource not in found[identifier]:
+                        found[identifier].append(resource)
+        return found
+
+    async def _find(self, kind: str, identifiers: Sequence[Identifier]) -> list[JSON]:
+        tokens = [token(*identifier) for identifier in identifiers]
+        found = await self.search(kind, {"identifier": ",".join(tokens)})
+        # Some servers do not understand the escapes, so what has any is also asked for as it is, alone.
+        for identifier, escaped in zip(identifiers, tokens, strict=True):
+            plain = "|".join(identifier)
+            if plain != escaped and not any(has_identifier(one, identifier) for one in found):
+                found += await self.search(kind, {"identifier": plain})
+        return found
+
+    async def search(self, kind: str, query: dict[str, str]) -> list[JSON]:
+        """All matches of a search, over all its pages."""
+        answer = await self._http.request(
+            "POST",
+            f"{kind}/_search",
+            content=urlencode(query | {"_count": "200"}).encode(),
+            headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": _FHIR_JSON},
+        )
+        matches: list[JSON] = []
+        while True:
+            page = _resource(answer, "Bundle")
+            matches += (one for one in _entries(page, "resource") if one.get("resourceType") == kind)
+            following = self._next(page)
+            if not following:
+                return matches
+            answer = await self._http.request("GET", following, headers={"Accept": _FHIR_JSON})
+
+    def _next(self, page: JSON) -> str:
+        """The link to the next page, on the same origin only: it is followed with our credentials."""
+        links = page.get("link", [])
+        url = next((link.get("url", "") for link in links if link.get("relation") == "next"), "")
+        if url and urlsplit(url)[:2] not in (urlsplit(self._http.base_url)[:2], ("", "")):
+            raise Rejected("the FHIR server links to a next page on another host; see FHIR__URL", reason="foreign-link")
+        return str(url)
+
+    async def read(self, kind: str, resource_id: str) -> JSON | None:
+        """A resource by its id, None if it is not there (any more)."""
+        try:
+            answer = await self._http.request("GET", f"{kind}/{resource_id}", headers={"Accept": _FHIR_JSON})
+        except NotFound:
+            return None
+        return _resource(answer, kind)
+
+    async def write(self, writes: list[Write]) -> list[Written]:
+        """Write all of `writes` in one transaction, or one batch after the other where there are none.
+
+        Raises:
+            Conflict: somebody else changed one of them; nothing (transaction) is written.
+            Rejected: the server will not have them.
+        """
+        if self.capabilities.transaction:
+            return await self._post(transaction(writes))
+        return [written for one in batches(writes) for written in await self._post(one)]
+
+    async def _post(self, bundle: JSON) -> list[Written]:
+        deletes = any(entry["request"]["method"] == "DELETE" for entry in bundle["entry"])
+        try:
+            answer = await self._http.request(
+                "POST",
+                "",
+                content=dump_json(bundle),
+                headers={"Content-Type": _FHIR_JSON, "Accept": _FHIR_JSON, "Prefer": "return=minimal"},
+            )
+        except NotFound as error:
+            if deletes:  # Some servers refuse to delete what is gone: then it is time to look again.
+                raise Conflict(str(error)) from None
+            raise
+        responses = [_written(response) for response in _entries(_resource(answer, "Bundle"), "response")]
+        if len(responses) != len(bundle["entry"]):
+            raise Retriable("the FHIR server did not answer every entry of a bundle")
+        for response in responses:
+            _refuse(response)
+        return responses
+
+
+def _capabilities(statement: JSON, base_url: str) -> Capabilities:
+    version = str(statement.get("fhirVersion", ""))
+    if not version.startswith(("4.0", "4.3")):
+        raise ConfigError(
+            f"FHIR__URL: the server at {base_url} speaks FHIR {version or 'of no stated version'}; "
+            "dicomcast writes R4 (4.0) and R4B (4.3)"
+        )
+    rest: JSON = next((one for one in statement.get("rest", []) if isinstance(one, dict)), {})
+    modes = {one.get("code") for one in rest.get("interaction", [])}
+    creatable = {one.get("type") for one in rest.get("resource", []) if one.get("updateCreate")}
+    capabilities = Capabilities(version, "transaction" in modes, frozenset(filter(None, creatable)))
+    if not capabilities.transaction and not creatable >= {"Patient", "ImagingStudy", "Endpoint"}:
+        raise ConfigError(
+            f"FHIR__URL: the server at {base_url} has neither transactions nor updateCreate: "
+            "a study and its Patient could not be written together"
+        )
+    return capabilities
+
+
+def _resource(answer: Answer, kind: str) -> JSON:
+    """The resource of an answer; a server that suddenly sends something else is not itself, so we wait."""
+    try:
+        resource = parse_json(answer.content, exact=True)
+    except ValueError:
+        resource = None
+    if isinstance(resource, dict) and resource.get("resourceType") == kind:
+        return resource
+    what = resource.get("resourceType", "JSON") if isinstance(resource, dict) else "no FHIR JSON"
+    raise Retriable(f"the FHIR server sent {what} where a {kind} was expected; see FHIR__URL")
+
+
+def _entries(bundle: JSON, member: str) -> Iterator[JSON]:
+    for entry in bundle.get("entry", []):
+        if isinstance(entry, dict) and isinstance(entry.get(member), dict):
+            yield entry[member]
+
+
+def _written(response: JSON) -> Written:
+    status = str(response.get("status", ""))[:3]
+    parts = str(response.get("location", "")).split("/")
+    version = str(response.get("etag", "")).removeprefix("W/").strip('"')
+    if "_history" in parts:
+        at = parts.index("_history")
+        version = version or "".join(parts[at + 1 : at + 2])
+        parts = parts[:at]
+    return Written(int(status) if status.isdigit() else 0, parts[-1], version)
+
+
+def _refuse(written: Written) -> None:
+    """An entry of a batch has its own outcome, as the status of a transaction is that of all."""
+    error = refusal(written.status, f"the FHIR server answered {written.status} to an entry of a batch")
+    if isinstance(error, NotFound):
+        raise Conflict(str(error))
+    if error is not None:
+        raise error
+
+
+def version_of(resource: Any) -> str:
+    """`meta.versionId`: opaque, compared for equality by the server alone."""
+    meta = resource.get("meta") if isinstance(resource, dict) else None
+    return str(meta.get("versionId", "")) if isinstance(meta, dict) else ""

@@ -1,0 +1,106 @@
+"""A tolerant reader of DICOM JSON (PS3.18 Annex F): every getter gives a value or nothing, and never raises.
+
+`pydicom.Dataset.from_json` loses a whole dataset over one bad value and costs hundreds of times more;
+here a bad value costs that value, and leaves an `Issue` that names the tag and the rule it broke.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dicomcast.model import Issue, Metadata, Severity
+
+__all__ = ["Dataset", "clean", "string_value"]
+
+# Control characters are illegal in DICOM text but for TAB, LF, FF, CR (PS3.5 §6.1.3), and lone
+# surrogates cannot be written as UTF-8 at all; U+FFFD only says that something was lost before.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
+_INTEGER = re.compile(r"[+-]?\d{1,12}(\.0*)?")
+
+
+def clean(text: str) -> str:
+    """Without padding, NULs, control characters and lone surrogates."""
+    return _UNPRINTABLE.sub("", text).strip()
+
+
+class Dataset:
+    """Metadata of one instance, or one item of a sequence, and the issues met while reading it."""
+
+    __slots__ = ("_elements", "issues")
+
+    def __init__(self, elements: Metadata, issues: list[Issue] | None = None) -> None:
+        self._elements = elements
+        self.issues: list[Issue] = [] if issues is None else issues
+
+    def warn(self, tag: str, rule: str) -> None:
+        """Note that the value of `tag` broke `rule`, once per dataset."""
+        issue = Issue(tag, rule, Severity.WARNING)
+        if issue not in self.issues:
+            self.issues.append(issue)
+
+    def values(self, tag: str) -> list[Any]:
+        """The values of an element as they stand, nulls left out; [] if there is none."""
+        element = self._elements.get(tag)
+        if element is None:
+            return []
+        if not isinstance(element, dict):
+            self.warn(tag, "not-an-element")
+            return []
+        values = element.get("Value")
+        if values is None:
+            return []
+        if not isinstance(values, list):
+            self.warn(tag, "value-not-a-list")
+            values = [values]
+        return [value for value in values if value is not None]
+
+    def text(self, tag: str) -> str:
+        """The first value as clean text, "" if there is none."""
+        return next(self._texts(tag), "")
+
+    def texts(self, tag: str) -> list[str]:
+        """All values of a multi-valued attribute as clean text, empty ones left out."""
+        return [part for text in self._texts(tag) for part in map(clean, text.split("\\")) if part]
+
+    def _texts(self, tag: str) -> Iterator[str]:
+        for value in self.values(tag):
+            text = string_value(value)
+            if text is None:
+                self.warn(tag, "not-text")
+            elif text := clean(text):
+                yield text
+
+    def integer(self, tag: str, low: int = 0, high: int = 2**31 - 1) -> int | None:
+        """The first value as an integer in [low, high]: IS may come as a number or as text."""
+        text = self.text(tag)
+        if not text:
+            return None
+        if not _INTEGER.fullmatch(text):
+            self.warn(tag, "not-an-integer")
+            return None
+        number = int(text.partition(".")[0])
+        if not low <= number <= high:
+            self.warn(tag, "out-of-range")
+            return None
+        return number
+
+    def items(self, tag: str) -> list[Dataset]:
+        """The items of a sequence (VR SQ); they share this dataset's list of issues."""
+        items = []
+        for value in self.values(tag):
+            if isinstance(value, dict):
+                items.append(Dataset(value, self.issues))
+            else:
+                self.warn(tag, "not-an-item")
+        return items
+
+
+def string_value(value: Any) -> str | None:
+    """A JSON value as text: numbers too (a server may send LO or IS as a number); None if it is neither."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(value)

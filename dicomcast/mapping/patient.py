@@ -1,0 +1,70 @@
+"""Patient attributes as a FHIR R4 Patient, and which Patient a study belongs to.
+
+FHIR has no DICOM mapping for Patient; this follows IHE MADO and the v2-to-FHIR maps of PID.
+"""
+
+from __future__ import annotations
+
+from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.tags import tag
+from dicomcast.mapping.terminology import IDENTIFIER_TYPE
+from dicomcast.mapping.values import JSON, fhir_date, issuer, names, study_identifier, without_empty
+
+__all__ = ["PATIENT_ELEMENTS", "patient"]
+
+# What we own on a Patient that we may write, beside our identifier.
+PATIENT_ELEMENTS = frozenset("name gender birthDate".split())
+
+_GENDER = {"M": "male", "F": "female", "O": "other"}
+
+
+def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
+    """The Patient of the instance that speaks for a study; `identifier[0]` says who it is.
+
+    None if there is no PatientID (0010,0020) and the site wants no surrogates.
+    """
+    identifier = _identifier(dataset, rules, study_uid)
+    if identifier is None:
+        return None
+    sex = dataset.text(tag("PatientSex")).upper()
+    if sex and sex not in _GENDER:
+        dataset.warn(tag("PatientSex"), "unknown-code")
+    people = names(dataset, "PatientName")
+    return without_empty(
+        {
+            "resourceType": "Patient",
+            "identifier": [identifier],
+            "name": [{"use": "official", **name} for name in people[0]] if people else None,
+            "gender": _GENDER.get(sex),
+            "birthDate": fhir_date(dataset, "PatientBirthDate"),
+        }
+    )
+
+
+def _identifier(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
+    value = dataset.text(tag("PatientID"))
+    if not value:
+        dataset.warn(tag("PatientID"), "missing")
+        return study_identifier(study_uid) | {"use": "temp"} if rules.surrogate else None
+    system, assigner = _authority(dataset, rules)
+    return without_empty(
+        {
+            "use": "usual",
+            "type": {"coding": [{"system": IDENTIFIER_TYPE, "code": "MR", "display": "Medical record number"}]},
+            "system": system,
+            "value": value,
+            "assigner": without_empty({"display": assigner}),
+        }
+    )
+
+
+def _authority(dataset: Dataset, rules: Rules) -> tuple[str, str]:
+    """(system, assigner): (0010,0024) by its universal id, else (0010,0021) by the site's table, else the site."""
+    name = dataset.text(tag("IssuerOfPatientID"))
+    for item in dataset.items(tag("IssuerOfPatientIDQualifiersSequence")):
+        system, assigner = issuer(item, rules.issuers)
+        if system:
+            return system, assigner or name
+        name = name or assigner
+    return rules.issuers.get(name) or rules.patient_system, name

@@ -1,0 +1,24 @@
+"""What a site decides about the mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+__all__ = ["Rules"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the mapping, as plain values.
+
+    `patient_system` is the system of a PatientID without issuer, `issuers` the systems of local issuer
+    names, `surrogate` whether a study without PatientID gets a Patient of its own, `timezone` the
+    site's zone for times without (0008,0201).
+    """
+
+    patient_system: str
+    issuers: Mapping[str, str] = field(default_factory=dict)
+    surrogate: bool = True
+    timezone: tzinfo | None = None

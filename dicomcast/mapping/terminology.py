@@ -1,0 +1,155 @@
+"""Code systems: what DICOM designators, modalities, SOP classes and body parts are called in FHIR.
+
+The tables are pydicom's, which are generated from PS3.6 and PS3.16; only what they lack stands here.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from pydicom.sr._snomed_dict import mapping as _snomed  # pydicom has no public name for this table
+from pydicom.sr.codedict import Collection
+from pydicom.uid import UID_dictionary
+
+__all__ = [
+    "DCM",
+    "IDENTIFIER_TYPE",
+    "SNOMED_CT",
+    "body_site",
+    "coding_system",
+    "is_acquisition",
+    "modality",
+    "modality_of",
+    "rank",
+    "snomed_from_srt",
+]
+
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+SNOMED_CT = "http://snomed.info/sct"
+IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+
+# PS3.16 Table 8-1 (coding schemes) against the systems that terminology.hl7.org names for them.
+_SYSTEMS = {
+    "SCT": SNOMED_CT,
+    "SRT": SNOMED_CT,
+    "SNM3": SNOMED_CT,
+    "99SDM": SNOMED_CT,
+    "DCM": DCM,
+    "LN": "http://loinc.org",
+    "UCUM": "http://unitsofmeasure.org",
+    "RADLEX": "http://www.radlex.org",
+    "FMA": "http://sig.biostr.washington.edu/projects/fm/AboutFM.html",
+    "MDC": "urn:iso:std:iso:11073:10101",
+    "NCIt": "http://ncicb.nci.nih.gov/xml/owl/EVS/Thesaurus.owl",
+    "UMLS": "http://www.nlm.nih.gov/research/umls",
+    "I10": "http://hl7.org/fhir/sid/icd-10",
+    "I10C": "http://hl7.org/fhir/sid/icd-10-cm",
+    "I9C": "http://hl7.org/fhir/sid/icd-9-cm",
+}
+
+# PS3.3 C.7.3.1.1.1: the modality that objects of a storage class have, where the class leaves no choice.
+_MODALITY_OF_CLASS = {
+    "CTImage": "CT",
+    "EnhancedCT": "CT",
+    "MRImage": "MR",
+    "MRSpectroscopy": "MR",
+    "EnhancedMR": "MR",
+    "UltrasoundImage": "US",
+    "UltrasoundMultiFrameImage": "US",
+    "NuclearMedicine": "NM",
+    "PositronEmissionTomography": "PT",
+    "EnhancedPET": "PT",
+    "ComputedRadiography": "CR",
+    "DigitalXRay": "DX",
+    "DigitalMammographyX": "MG",
+    "BreastTomosynthesis": "MG",
+    "XRayAngiographic": "XA",
+    "XRayRadiofluoroscopic": "RF",
+    "RTImage": "RTIMAGE",
+    "RTDose": "RTDOSE",
+    "RTStructureSet": "RTSTRUCT",
+    "RTPlan": "RTPLAN",
+    "Segmentation": "SEG",
+    "KeyObjectSelection": "KO",
+    "GrayscaleSoftcopyPresentationState": "PR",
+    "SpatialRegistration": "REG",
+}
+
+
+def coding_system(designator: str) -> str:
+    """The URI of a coding scheme designator, "" for private and unknown ones."""
+    return _SYSTEMS.get(designator, "")
+
+
+def snomed_from_srt(code: str) -> str:
+    """The SNOMED CT concept of an SRT code ("T-A0100"), "" if PS3.16 knows none."""
+    concept = _snomed["SRT"].get(code)
+    return str(concept) if concept else ""
+
+
+@cache
+def _modalities() -> dict[str, str]:
+    """Modality code to meaning, PS3.16 CID 33."""
+    return {code.value: code.meaning for code in Collection("CID33").concepts.values()}
+
+
+@cache
+def _acquisition() -> frozenset[str]:
+    """Modalities that make images or signals, PS3.16 CID 29."""
+    return frozenset(code.value for code in Collection("CID29").concepts.values())
+
+
+def modality(code: str) -> dict[str, str]:
+    """A modality as a FHIR Coding."""
+    coding = {"system": DCM, "code": code}
+    meaning = _modalities().get(code)
+    return {**coding, "display": meaning} if meaning else coding
+
+
+def is_acquisition(code: str) -> bool:
+    """Whether a modality belongs into R4 `ImagingStudy.modality`, which has no SR, KO, PR, SEG and the like."""
+    return code in _acquisition()
+
+
+def _keyword(sop_class_uid: str) -> str:
+    entry = UID_dictionary.get(sop_class_uid)
+    return entry[4] if entry else ""
+
+
+def modality_of(sop_class_uid: str) -> str:
+    """The modality that a SOP class implies, "" if it leaves a choice."""
+    keyword = _keyword(sop_class_uid)
+    if "SR" in keyword or keyword.endswith("ReportStorage"):
+        return "SR"
+    stems = [stem for stem in _MODALITY_OF_CLASS if keyword.startswith(stem)]
+    return _MODALITY_OF_CLASS[max(stems, key=len)] if stems else ""
+
+
+def rank(sop_class_uid: str) -> int:
+    """How well an instance speaks for its study: 0 an acquired image, 1 other images and signals, 2 documents.
+
+    Documents (SR, KO, PR, SEG, REG, RT plans) may carry the dates and numbers of their own making.
+    """
+    keyword = _keyword(sop_class_uid)
+    if not keyword or "Waveform" in keyword or "SecondaryCapture" in keyword or keyword.startswith("ParametricMap"):
+        return 1
+    acquired = "ImageStorage" in keyword or keyword in ("MRSpectroscopyStorage", "EnhancedUSVolumeStorage")
+    return 0 if acquired else 2
+
+
+@cache
+def _body_parts() -> dict[str, tuple[str, str]]:
+    """Anatomic regions by their name without blanks: PS3.16 CID 4031 and CID 4, to which Annex L points."""
+    parts: dict[str, tuple[str, str]] = {}
+    for cid in ("CID4031", "CID4"):
+        for keyword, code in Collection(cid).concepts.items():
+            parts.setdefault(keyword.upper(), (code.value, code.meaning))
+    return parts
+
+
+def body_site(body_part: str) -> dict[str, str]:
+    """BodyPartExamined as a Coding: SNOMED CT where PS3.16 names the region, else what was sent, as `display`."""
+    found = _body_parts().get(body_part.upper().replace(" ", "").replace("_", "").replace("-", ""))
+    if found is None:
+        return {"display": body_part}
+    return {"system": SNOMED_CT, "code": found[0], "display": found[1]}

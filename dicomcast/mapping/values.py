@@ -1,0 +1,220 @@
+"""DICOM value representations to FHIR data types: dates, times, person names, codes, issuers, UIDs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from typing import Any
+
+from dicomcast.mapping.dataset import Dataset, clean, string_value
+from dicomcast.mapping.tags import tag
+from dicomcast.mapping.terminology import SNOMED_CT, coding_system, snomed_from_srt
+
+__all__ = [
+    "JSON",
+    "codeable_concept",
+    "codes",
+    "fhir_date",
+    "fhir_datetime",
+    "issuer",
+    "names",
+    "study_identifier",
+    "without_empty",
+]
+
+JSON = dict[str, Any]
+
+# ACR-NEMA wrote 1997.04.24 and 14:04:38, and both are still met (PS3.5 §6.2, notes to DA and TM).
+_DATE = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})")
+_TIME = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.\d*)?)?")
+_OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
+_OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
+_CODE = re.compile(r"\S+( \S+)*")
+
+_TIMEZONE = tag("TimezoneOffsetFromUTC")
+_REPRESENTATION = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
+_GROUPS = (("Alphabetic", "ABC"), ("Ideographic", "IDE"), ("Phonetic", "SYL"))
+
+
+def without_empty(resource: JSON) -> JSON:
+    """Without the members that have no value: FHIR knows no null, no "" and no [] (json.html)."""
+    return {key: value for key, value in resource.items() if value not in (None, "", [], {})}
+
+
+def study_identifier(study_uid: str) -> JSON:
+    """The business identifier of a study (FHIR R4 imagingstudy.html, Notes)."""
+    return {"use": "official", "system": "urn:dicom:uid", "value": f"urn:oid:{study_uid}"}
+
+
+def _date(dataset: Dataset, keyword: str) -> date | None:
+    text = dataset.text(tag(keyword))
+    if not text:
+        return None
+    if match := _DATE.fullmatch(text):
+        try:
+            return date(int(match[1]), int(match[3]), int(match[4]))
+        except ValueError:
+            pass
+    dataset.warn(tag(keyword), "not-a-date")
+    return None
+
+
+def _time(dataset: Dataset, keyword: str) -> time | None:
+    """TM (PS3.5 §6.2); None where there is none or it has no minutes, which FHIR wants."""
+    text = dataset.text(tag(keyword))
+    if not text or re.fullmatch(r"\d{2}", text):
+        return None
+    if match := _TIME.fullmatch(text):
+        try:
+            # DICOM writes a leap second as 60; not every FHIR server takes it.
+            second = int(match[3] or 0)
+            return time(int(match[1]), int(match[2]), 59 if second == 60 else second)
+        except ValueError:
+            pass
+    dataset.warn(tag(keyword), "not-a-time")
+    return None
+
+
+def _timezone(dataset: Dataset, site: tzinfo | None) -> tzinfo | None:
+    """(0008,0201) if it is valid, else the site's zone; never UTC by default (PS3.3 C.12.1.1.8)."""
+    text = dataset.text(_TIMEZONE)
+    if text:
+        if match := _OFFSET.fullmatch(text):
+            offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+            offset = -offset if match[1] == "-" else offset
+            if timedelta(hours=-12) <= offset <= timedelta(hours=14):
+                return timezone(offset)
+        dataset.warn(_TIMEZONE, "not-an-offset")
+    return site
+
+
+def fhir_datetime(dataset: Dataset, date_keyword: str, time_keyword: str, site: tzinfo | None) -> str:
+    """A FHIR dateTime from a DA and a TM attribute, "" without a date.
+
+    A time needs an offset (datatypes.html#dateTime): without one, or without a time, it is a date.
+    """
+    day = _date(dataset, date_keyword)
+    if day is None:
+        return ""
+    moment = _time(dataset, time_keyword)
+    zone = _timezone(dataset, site)
+    if moment is None or zone is None:
+        return day.isoformat()
+    offset = datetime.combine(day, moment, zone).utcoffset()
+    # Zones before about 1900 have local mean time, with seconds that FHIR cannot write.
+    if offset is None or offset % timedelta(minutes=1):
+        return day.isoformat()
+    text = datetime.combine(day, moment, timezone(offset)).isoformat()
+    return text.removesuffix("+00:00") + "Z" if not offset else text
+
+
+def fhir_date(dataset: Dataset, keyword: str) -> str:
+    """A FHIR date from a DA attribute; a year, or a year and month, is kept as such."""
+    text = dataset.text(tag(keyword))
+    if re.fullmatch(r"[1-9]\d{3}((0[1-9])|(1[0-2]))?", text):
+        return text[:4] if len(text) == 4 else f"{text[:4]}-{text[4:]}"
+    day = _date(dataset, keyword)
+    return "" if day is None else day.isoformat()
+
+
+def names(dataset: Dataset, keyword: str) -> list[list[JSON]]:
+    """Each value of a PN attribute as its HumanNames, one for each representation that it has.
+
+    The first has a `text`; the ISO 21090 representation is told only where it is not plainly alphabetic.
+    """
+    people = []
+    for value in dataset.values(tag(keyword)):
+        groups = _groups(value)
+        if groups is None:
+            dataset.warn(tag(keyword), "not-a-person-name")
+            continue
+        present = [(code, name) for code, group in groups if (name := _human_name(group))]
+        if present:
+            people.append(_represented(present))
+    return people
+
+
+def _groups(value: Any) -> list[tuple[str, str]] | None:
+    """(representation, component group) pairs of a PN value, which may be an object or a plain string."""
+    if isinstance(value, Mapping):
+        parts = [string_value(value.get(key)) or "" for key, _ in _GROUPS]
+        if "=" in parts[0]:
+            parts = parts[0].split("=")
+    elif (text := string_value(value)) is not None:
+        parts = text.split("=")
+    else:
+        return None
+    return [(code, clean(part)) for (_, code), part in zip(_GROUPS, parts, strict=False)]
+
+
+def _human_name(group: str) -> JSON:
+    """One component group: family^given^middle^prefix^suffix (PS3.5 §6.2.1.1)."""
+    family, given, middle, prefix, suffix = ([clean(part) for part in group.split("^")] + [""] * 5)[:5]
+    words = {
+        "family": family,
+        "given": given.split() + middle.split(),
+        "prefix": prefix.split(),
+        "suffix": suffix.split(),
+    }
+    return without_empty(words)
+
+
+def _represented(present: list[tuple[str, JSON]]) -> list[JSON]:
+    first = present[0][1]
+    parts = [*first.get("prefix", []), *first.get("given", []), first.get("family", ""), *first.get("suffix", [])]
+    result = []
+    for position, (code, name) in enumerate(present):
+        if position == 0:
+            name = {"text": " ".join(filter(None, parts)), **name}
+        if len(present) > 1 or code != "ABC":
+            name = {"extension": [{"url": _REPRESENTATION, "valueCode": code}], **name}
+        result.append(name)
+    return result
+
+
+def codes(dataset: Dataset, keyword: str) -> list[JSON]:
+    """A code sequence (PS3.3 §8) as CodeableConcepts, without repeats."""
+    concepts: list[JSON] = []
+    for item in dataset.items(tag(keyword)):
+        concept = codeable_concept(item)
+        if concept and concept not in concepts:
+            concepts.append(concept)
+    return concepts
+
+
+def codeable_concept(item: Dataset) -> JSON:
+    """One item of a code sequence: coding where its system is known, and CodeMeaning as text."""
+    value = next(
+        (text for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue") if (text := item.text(tag(keyword)))), ""
+    )
+    meaning = item.text(tag("CodeMeaning"))
+    scheme = item.text(tag("CodingSchemeDesignator"))
+    system = coding_system(scheme)
+    if system == SNOMED_CT and scheme != "SCT":
+        value = snomed_from_srt(value)
+    if not value or not system or not _CODE.fullmatch(value):
+        return without_empty({"text": meaning})
+    return without_empty(
+        {"coding": [without_empty({"system": system, "code": value, "display": meaning})], "text": meaning}
+    )
+
+
+def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
+    """(system, assigner's name) of an HL7v2 hierarchic designator (PS3.3 §10.14), either may be "".
+
+    ISO, UUID and URI identify by themselves; a local name is looked up in `table`.
+    """
+    local = item.text(tag("LocalNamespaceEntityID"))
+    universal = item.text(tag("UniversalEntityID"))
+    match item.text(tag("UniversalEntityIDType")).upper():
+        case "ISO" if _OID.fullmatch(universal):
+            return f"urn:oid:{universal}", local
+        case "UUID" if _UUID.fullmatch(universal):
+            return f"urn:uuid:{universal.lower()}", local
+        case "URI" if _URI.fullmatch(universal):
+            return universal, local
+        case _:
+            return table.get(local) or table.get(universal) or "", local or universal

@@ -1,0 +1,250 @@
+"""What stands in FHIR and what a delta says, made one ImagingStudy. Pure.
+
+One merge serves a delta of the live tail and a snapshot. A series and a study have their attributes
+from the instance that *speaks* for them: the smallest (rank of its SOP class, series number, instance
+number, SOPInstanceUID). The resource carries that key for every instance that it lists, so a merge
+agrees with a snapshot with no state beside the resource. When a speaker has left, `Draft.missing`
+names the instances that speak now and whose metadata must be read before the draft can be finished.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dicomcast.identity import origin, owns
+from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.imaging_study import (
+    ACCESSION,
+    INSTANCE_ELEMENTS,
+    SERIES_ELEMENTS,
+    STUDY_ELEMENTS,
+    instance_elements,
+    series_elements,
+    study_elements,
+)
+from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.terminology import is_acquisition, modality, rank
+from dicomcast.mapping.values import JSON, study_identifier, without_empty
+from dicomcast.model import InstanceKey, Issue, StudyDelta, StudyKey
+from dicomcast.overlay import overlay, replace_ours
+
+__all__ = ["Draft", "Links", "draft", "merge_study"]
+
+
+@dataclass(slots=True)
+class _Series:
+    """A series of the draft: the element that stood there, and its instances by SOPInstanceUID.
+
+    `elements` are its attributes as mapped anew, None while they stay as they stood.
+    """
+
+    uid: str
+    before: JSON
+    instances: dict[str, JSON]
+    ours: bool
+    elements: JSON | None = None
+
+    @property
+    def number(self) -> float:
+        return _number(self.before if self.elements is None else self.elements)
+
+    @property
+    def speaker(self) -> InstanceKey:
+        return InstanceKey(self.uid, min(self.instances, key=lambda uid: _voice(uid, self.instances[uid])))
+
+
+@dataclass(slots=True)
+class Draft:
+    """What a study holds after a delta.
+
+    `speaker` speaks for the study (None: nothing is left), `dataset` is its metadata where the delta
+    has it, `missing` whose metadata must be read first.
+    """
+
+    series: list[_Series]
+    speaker: InstanceKey | None
+    dataset: Dataset | None
+    missing: frozenset[InstanceKey]
+    issues: list[Issue] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where a study hangs: `subject` (None: where it hung), its Endpoint's reference, its `meta.source`."""
+
+    subject: JSON | None
+    endpoint: str
+    source: str
+
+
+def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str) -> Draft:
+    """Apply a delta, instance by instance, to what stands in FHIR."""
+    owned = existing is None or owns(delta.key, existing)
+    series = _holdings(existing, endpoint, owned=owned)
+    # Who spoke when the attributes that stand there were mapped. Attributes that others wrote came
+    # from nobody knows which instance, so there the speaker is always read anew.
+    spoke = {one.speaker for one in series.values() if one.ours and one.instances}
+    study_spoke = _speaker(series.values()) if owned else None
+
+    _remove(series, delta)
+    issues: list[Issue] = []
+    datasets = {
+        key: Dataset(instance.metadata, issues)
+        for key, instance in delta.instances.items()
+        if instance.metadata is not None
+    }
+    _put(series, datasets)
+    missing = set(delta.instances.keys() - datasets.keys())
+    for one in series.values():
+        if one.instances and one.speaker in datasets:
+            one.elements = series_elements(datasets[one.speaker], rules)
+        elif one.instances and one.ours and one.speaker not in spoke:
+            missing.add(one.speaker)
+
+    left = [one for one in series.values() if one.instances or not (one.ours or "instance" in one.before)]
+    speaker = _speaker(left)
+    if speaker is not None and speaker not in datasets and speaker != study_spoke:
+        missing.add(speaker)
+    return Draft(left, speaker, datasets.get(speaker) if speaker else None, frozenset(missing), issues)
+
+
+def _holdings(existing: JSON | None, endpoint: str, *, owned: bool) -> dict[str, _Series]:
+    """The series that stand there. In an adopted resource, ours are those that name our Endpoint."""
+    series = {}
+    for element in _elements((existing or {}).get("series")):
+        instances = {instance["uid"]: instance for instance in _elements(element.get("instance"))}
+        ours = owned or {"reference": endpoint} in element.get("endpoint", [])
+        series[element["uid"]] = _Series(element["uid"], element, instances, ours)
+    return series
+
+
+def _remove(series: dict[str, _Series], delta: StudyDelta) -> None:
+    for one in series.values():
+        if delta.snapshot and one.ours:
+            one.instances = {
+                uid: instance
+                for uid, instance in one.instances.items()
+                if InstanceKey(one.uid, uid) in delta.instances
+            }
+    for key in delta.deleted:
+        if key.series_uid in series:
+            series[key.series_uid].instances.pop(key.instance_uid, None)
+
+
+def _put(series: dict[str, _Series], datasets: dict[InstanceKey, Dataset]) -> None:
+    for key, dataset in datasets.items():
+        one = series.setdefault(key.series_uid, _Series(key.series_uid, {"uid": key.series_uid}, {}, ours=True))
+        before = one.instances.get(key.instance_uid, {"uid": key.instance_uid})
+        one.instances[key.instance_uid] = overlay(before, instance_elements(dataset), INSTANCE_ELEMENTS)
+        one.ours = True
+
+
+def _speaker(series: Iterable[_Series]) -> InstanceKey | None:
+    """Who speaks for the study: the best among those who speak for its series."""
+    candidates = []
+    for one in series:
+        if one.instances:
+            key = one.speaker
+            best, number, uid = _voice(key.instance_uid, one.instances[key.instance_uid])
+            candidates.append(((best, one.number, number, uid, one.uid), key))
+    return min(candidates)[1] if candidates else None
+
+
+def _voice(uid: str, instance: JSON) -> tuple[int, float, str]:
+    """The order in which the instances of a series speak."""
+    sop_class = instance.get("sopClass")
+    code = sop_class.get("code") if isinstance(sop_class, dict) else None
+    return rank(str(code or "").removeprefix("urn:oid:")), _number(instance), uid
+
+
+def _number(element: JSON) -> float:
+    number = element.get("number")
+    return number if isinstance(number, int) else math.inf
+
+
+def _elements(value: Any) -> Iterator[JSON]:
+    """The members of `series` or `instance`: anyone may have written them, so what has no uid is passed over."""
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict) and isinstance(item.get("uid"), str))
+
+
+def merge_study(
+    existing: JSON | None, content: Draft, key: StudyKey, rules: Rules, links: Links, resource_id: str
+) -> JSON:
+    """The ImagingStudy of a draft that misses nothing. Equal to `existing` if there is nothing to write."""
+    owned = existing is None or owns(key, existing)
+    study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
+    if content.dataset is not None:
+        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), key)
+    endpoint = {"reference": links.endpoint}
+    series = [_lay_series_over(one, endpoint, mark=not owned) for one in content.series]
+    series.sort(key=lambda element: (_number(element), element["uid"]))
+    derived: JSON = {
+        "modality": _modalities(series),
+        "numberOfSeries": len(series),
+        "numberOfInstances": sum(element.get("numberOfInstances", 0) for element in series),
+        "endpoint": replace_ours(study.get("endpoint"), [endpoint], lambda item: item == endpoint),
+        "series": series,
+    }
+    if owned:
+        derived |= {"status": "available", "meta": _meta(study.get("meta"), links.source)}
+    if links.subject is not None:
+        derived["subject"] = _subject(study.get("subject"), links.subject)
+    return without_empty(study | derived)
+
+
+def _meta(meta: Any, source: str) -> JSON:
+    """`meta.source` stays while it names the same archive: a change of API version is no change of owner."""
+    before = meta if isinstance(meta, dict) else {}
+    same = origin(str(before.get("source", ""))) == origin(source)
+    return before if same else before | {"source": source}
+
+
+def _subject(before: Any, subject: JSON) -> JSON:
+    """Servers add a display to a reference; what it refers to decides whether it changed."""
+    if isinstance(before, dict) and all(before.get(name) == value for name, value in subject.items()):
+        return before
+    return subject
+
+
+def _lay_study_over(before: JSON, elements: JSON, key: StudyKey) -> JSON:
+    ours = study_identifier(key.study_uid)["value"]
+    lists = {
+        "identifier": replace_ours(
+            before.get("identifier"),
+            elements["identifier"],
+            lambda item: item.get("value") == ours or _is_accession(item),
+        ),
+        "basedOn": replace_ours(
+            before.get("basedOn"), elements.get("basedOn", []), lambda item: _is_accession(item.get("identifier"))
+        ),
+    }
+    return overlay(before, without_empty(elements | lists), STUDY_ELEMENTS | {"identifier"})
+
+
+def _is_accession(identifier: Any) -> bool:
+    kind = identifier.get("type") if isinstance(identifier, dict) else None
+    codings = kind.get("coding", []) if isinstance(kind, dict) else []
+    ours = ACCESSION["coding"][0]
+    return any(isinstance(one, dict) and one.get("code") == ours["code"] for one in codings)
+
+
+def _lay_series_over(one: _Series, endpoint: JSON, *, mark: bool) -> JSON:
+    element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES_ELEMENTS)
+    if one.instances:
+        instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
+        element = element | {"numberOfInstances": len(instances), "instance": instances}
+    if mark and one.ours:
+        ours = replace_ours(element.get("endpoint"), [endpoint], lambda item: item == endpoint)
+        element = element | {"endpoint": ours}
+    return element
+
+
+def _modalities(series: list[JSON]) -> list[JSON]:
+    """The distinct acquisition modalities of the series: (0008,0061) never occurs in an instance."""
+    modalities = (element.get("modality") for element in series)
+    found = {one.get("code") for one in modalities if isinstance(one, dict)}
+    return [modality(code) for code in sorted(filter(None, found)) if is_acquisition(code)]

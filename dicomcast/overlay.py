@@ -1,0 +1,87 @@
+"""Lay what we map over what stands in a resource: what others wrote stays, byte for byte (law 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from dicomcast.mapping.values import JSON
+
+__all__ = ["overlay", "replace_ours"]
+
+# The only extensions that we write ourselves; any other is somebody else's, also on our elements.
+_OURS = (
+    "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
+    "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation",
+)
+
+
+def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
+    """`existing` with its `owned` members as `desired` has them: a member that `desired` lacks goes."""
+    kept = {key: value for key, value in existing.items() if key in desired or key not in owned}
+    return kept | {key: _settle(existing.get(key), value) for key, value in desired.items()}
+
+
+def replace_ours(existing: Any, desired: list[JSON], is_ours: Callable[[JSON], bool]) -> list[Any]:
+    """A list with our items as desired and the foreign ones as they were, behind ours."""
+    items = existing if isinstance(existing, list) else []
+    ours = [item for item in items if isinstance(item, dict) and is_ours(item)]
+    return [*_settle(ours, desired), *(item for item in items if item not in ours)]
+
+
+def _settle(old: Any, new: Any) -> Any:
+    """`new`, or `old` where it says the same, and with the extensions that others put on `old`."""
+    if _covers(old, new):
+        return old
+    if isinstance(old, dict) and isinstance(new, dict):
+        extensions = [*new.get("extension", []), *_foreign_extensions(old)]
+        kept = {"id": old["id"]} if "id" in old else {}
+        return kept | new | ({"extension": extensions} if extensions else {})
+    if isinstance(old, list) and isinstance(new, list):
+        rest = list(old)
+        return [_take(rest, item) for item in new]
+    return new
+
+
+def _take(rest: list[Any], item: Any) -> Any:
+    """The item of `rest` that says what `item` says, taken out of it; else `item`."""
+    for position, candidate in enumerate(rest):
+        if _covers(candidate, item):
+            return rest.pop(position)
+    return item
+
+
+def _foreign_extensions(element: JSON) -> list[Any]:
+    """The extensions of an element that are not ours."""
+    extensions = element.get("extension")
+    if not isinstance(extensions, list):
+        return []
+    return [one for one in extensions if not (isinstance(one, dict) and one.get("url") in _OURS)]
+
+
+def _covers(old: Any, new: Any) -> bool:
+    """Whether `old` says all that `new` says, and no more than ids, extensions and `_` siblings beside it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        extra = [key for key in old if key not in new and key != "id" and not key.startswith("_")]
+        if any(key != "extension" for key in extra):
+            return False
+        if "extension" in extra and len(_foreign_extensions(old)) != len(old["extension"]):
+            return False
+        return all(key in old and _covers(old[key], value) for key, value in new.items())
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_covers, old, new))
+    if isinstance(old, str) and isinstance(new, str):
+        return old == new or _same_moment(old, new)
+    return type(old) is type(new) and bool(old == new)
+
+
+def _same_moment(old: str, new: str) -> bool:
+    """Servers rewrite a dateTime: `Z` for `+00:00`, or with a fraction. The same moment in the same zone is no change."""
+    if len(old) < 20 or len(new) < 20 or old[:13] != new[:13] or old[10] != "T":
+        return False
+    try:
+        first, second = datetime.fromisoformat(old), datetime.fromisoformat(new)
+    except ValueError:
+        return False
+    return first == second and first.utcoffset() == second.utcoffset()

@@ -1,0 +1,189 @@
+"""Whose study it is: finding, creating and keeping up the Patient that a study refers to.
+
+A Patient that this source created follows its newest study (StudyDate, StudyTime, UID), which
+`meta.source` names. When that study leaves, the newest of those that remain speaks. The Patient of
+an EHR is referred to and left alone, unless the site wants otherwise (PATIENT__MODE).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from dicomcast.bundle import Method, Write, reference
+from dicomcast.dicom.feed import Feed
+from dicomcast.errors import Rejected
+from dicomcast.fhir import FhirServer, Identifier, version_of
+from dicomcast.identity import origin, patient_id, patient_source, patient_spoken_for
+from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.patient import PATIENT_ELEMENTS, patient
+from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.values import JSON
+from dicomcast.memory import Memory
+from dicomcast.merge import draft
+from dicomcast.model import StudyDelta, StudyKey
+from dicomcast.overlay import overlay, replace_ours
+
+__all__ = ["Patients", "Turn", "identifier_of"]
+
+# (started, StudyInstanceUID, partition): the greatest is the newest study of a Patient.
+Turn = tuple[str, str, str]
+
+_GONE: Turn = ("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a study says of its Patient, and when it was."""
+
+    desired: JSON
+    turn: Turn
+
+
+def identifier_of(resource: JSON) -> Identifier:
+    """The identifier by which we know a Patient that we mapped, or that `subject` refers to."""
+    identifiers = resource.get("identifier", {})
+    first = identifiers[0] if isinstance(identifiers, list) else identifiers
+    return first.get("system", ""), first.get("value", "")
+
+
+def turn_of(started: str, key: StudyKey) -> Turn:
+    """When a study gets to speak: by its local date and time, as DICOM states them."""
+    return started[:19], key.study_uid, key.partition
+
+
+class Patients:
+    """The Patients of one source."""
+
+    def __init__(self, fhir: FhirServer, memory: Memory, feed: Feed, rules: Rules, mode: str) -> None:
+        self._fhir = fhir
+        self._memory = memory
+        self._feed = feed
+        self._rules = rules
+        self._mode = mode
+        self._locks: dict[Identifier, asyncio.Lock] = {}
+
+    @asynccontextmanager
+    async def held(self, identifiers: Iterable[Identifier]) -> AsyncIterator[None]:
+        """Two studies of one Patient must not be cast at once; sorted, so that nobody waits for each other."""
+        async with AsyncExitStack() as stack:
+            for identifier in sorted(set(identifiers)):
+                await stack.enter_async_context(self._locks.setdefault(identifier, asyncio.Lock()))
+            yield
+
+    async def resolve(self, desired: JSON, started: str, key: StudyKey) -> tuple[JSON, list[Write]]:
+        """The `subject` of a study, and what has to be written so that it is there and right.
+
+        Raises:
+            Rejected: more than one Patient has the identifier, or none and the mode is `link`.
+        """
+        identifier = identifier_of(desired)
+        matches = await self._memory.get("Patient", identifier)
+        if len(matches) > 1:
+            raise Rejected(
+                f"study {key.study_uid}: {len(matches)} Patients have its patient identifier; merge them in FHIR",
+                reason="multiple-match",
+            )
+        claim = _Claim(desired, turn_of(started, key))
+        writes = await self._keep_up(matches[0], claim, key) if matches else [self._create(claim, key)]
+        target = reference(writes[0]) if writes and not matches else f"Patient/{matches[0]['id']}"
+        logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
+        return {"reference": target, "type": "Patient", "identifier": logical}, writes
+
+    def _create(self, claim: _Claim, key: StudyKey) -> Write:
+        if self._mode == "link":
+            raise Rejected(
+                f"study {key.study_uid}: no Patient has its patient identifier, and PATIENT__MODE is link",
+                reason="patient-not-found",
+            )
+        identifier = identifier_of(claim.desired)
+        resource = claim.desired | {"id": patient_id(*identifier), "meta": {"source": self._source(claim)}}
+        if self._fhir.creates_by_put("Patient"):
+            return Write(Method.PUT, resource)
+        return Write(Method.POST, resource, unless=identifier)
+
+    def _source(self, claim: _Claim) -> str:
+        started, study_uid, partition = claim.turn
+        return patient_source(self._feed.base_url(partition), study_uid, started)
+
+    def _ours(self, resource: JSON) -> bool:
+        return origin(str(resource.get("meta", {}).get("source", "")))[0] == self._feed.source
+
+    async def _keep_up(self, existing: JSON, claim: _Claim, key: StudyKey) -> list[Write]:
+        if self._ours(existing) and self._mode in ("own", "update"):
+            spoke = patient_spoken_for(existing)
+            if spoke[1:] == claim.turn[1:] and claim.turn < spoke:
+                claim = await self._heir(existing, key, above=claim.turn) or claim
+            elif claim.turn < spoke:
+                return []
+            return self._write(existing, claim)
+        if self._mode == "update":
+            # What DICOM does not know is no reason to erase what the EHR knows.
+            after = overlay(existing, _with_identifier(existing, claim.desired), ())
+            return _changed(existing, after)
+        return []
+
+    def _write(self, existing: JSON, claim: _Claim) -> list[Write]:
+        after = overlay(existing, _with_identifier(existing, claim.desired), PATIENT_ELEMENTS)
+        if patient_spoken_for(existing) != claim.turn:
+            after["meta"] = existing.get("meta", {}) | {"source": self._source(claim)}
+        return _changed(existing, after)
+
+    async def leave(self, study: JSON, key: StudyKey) -> list[Write]:
+        """What a study's Patient becomes when the study goes: never deleted, and the next study speaks."""
+        subject = study.get("subject", {})
+        if self._mode not in ("own", "update") or not isinstance(subject.get("identifier"), dict):
+            return []
+        matches = await self._memory.get("Patient", identifier_of(subject))
+        for existing in matches:
+            named = f"Patient/{existing['id']}" == subject.get("reference")
+            if named and self._ours(existing) and patient_spoken_for(existing)[1:] == (key.study_uid, key.partition):
+                heir = await self._heir(existing, key, above=_GONE)
+                return self._write(existing, heir) if heir else []
+        return []
+
+    async def _heir(self, existing: JSON, leaving: StudyKey, *, above: Turn) -> _Claim | None:
+        """What the newest other study of a Patient says, if it is newer than `above`."""
+        studies = await self._fhir.search("ImagingStudy", {"subject": f"Patient/{existing['id']}"})
+        candidates = []
+        for study in studies:
+            source, partition = origin(str(study.get("meta", {}).get("source", "")))
+            key = StudyKey(source, partition, _study_uid(study))
+            turn = turn_of(str(study.get("started", "")), key)
+            if source == self._feed.source and key != leaving and turn > above:
+                candidates.append((turn, key, study))
+        for turn, key, study in sorted(candidates, key=lambda one: one[0], reverse=True):
+            desired = await self._claimed(study, key)
+            if desired is not None and identifier_of(desired) in _identifiers(existing):
+                return _Claim(desired, turn)
+        return None
+
+    async def _claimed(self, study: JSON, key: StudyKey) -> JSON | None:
+        speaker = draft(study, StudyDelta(key), self._rules, "").speaker
+        instance = await self._feed.instance(key, speaker) if speaker else None
+        if instance is None or instance.metadata is None:
+            return None
+        return patient(Dataset(instance.metadata), self._rules, key.study_uid)
+
+
+def _identifiers(resource: JSON) -> set[Identifier]:
+    return {(one.get("system", ""), one.get("value", "")) for one in resource.get("identifier", [])}
+
+
+def _with_identifier(existing: JSON, desired: JSON) -> JSON:
+    ours = identifier_of(desired)
+    identifiers = replace_ours(
+        existing.get("identifier"), desired["identifier"], lambda one: (one.get("system"), one.get("value")) == ours
+    )
+    return desired | {"identifier": identifiers}
+
+
+def _changed(existing: JSON, after: JSON) -> list[Write]:
+    return [] if after == existing else [Write(Method.PUT, after, version=version_of(existing))]
+
+
+def _study_uid(study: JSON) -> str:
+    values = (str(one.get("value", "")) for one in study.get("identifier", []) if one.get("system") == "urn:dicom:uid")
+    return next((value.removeprefix("urn:oid:") for value in values), "")

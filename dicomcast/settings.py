@@ -1,0 +1,325 @@
+"""Everything an operator can set: one frozen tree, read once, all of its problems told at once.
+
+`DICOMCAST_FHIR__URL` is `settings.fhir.url`; the same name is a file in `/run/secrets`, and `url` under
+`[fhir]` in the TOML file that DICOMCAST_CONFIG names. The environment wins over the secret files, and
+these over the TOML file. The descriptions below are the reference page (docs/reference/settings.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dicomcast.durations import parse_duration
+from dicomcast.errors import ConfigError
+from dicomcast.settings_sources import DELIMITER, PREFIX, Given, explain, printed, read, tree, variables
+from dicomcast.settings_values import (
+    Duration,
+    HttpUrl,
+    Issuers,
+    LogLevel,
+    Password,
+    SqliteUrl,
+    Start,
+    StartAt,
+    Timeout,
+    Token,
+    Uri,
+    UserName,
+    Zone,
+    between,
+)
+
+__all__ = [
+    "Auth",
+    "BasicAuth",
+    "BearerAuth",
+    "DicomSettings",
+    "FhirSettings",
+    "LogSettings",
+    "MappingSettings",
+    "NoAuth",
+    "OfflineSettings",
+    "PatientRules",
+    "PatientSettings",
+    "Setting",
+    "Settings",
+    "Start",
+    "StateSettings",
+    "WorkerSettings",
+    "effective",
+    "load_offline_settings",
+    "load_settings",
+]
+
+
+class Group(BaseModel):
+    """What every group has in common: it is frozen, closed, and shows no input in its errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NoAuth(Group):
+    """Requests go without credentials."""
+
+    kind: Literal["none"] = Field(default="none", description="How requests authenticate.")
+
+
+class BasicAuth(Group):
+    """A user name and a password (RFC 7617)."""
+
+    kind: Literal["basic"] = Field(default="basic", description="How requests authenticate.")
+    username: UserName = Field(description="The user name, for kind `basic`.")
+    password: Password = Field(description="The password, for kind `basic`.")
+
+
+class BearerAuth(Group):
+    """A token that somebody else renews (RFC 6750)."""
+
+    kind: Literal["bearer"] = Field(default="bearer", description="How requests authenticate.")
+    token: Token = Field(description="The access token, for kind `bearer`.")
+
+
+Auth = Annotated[NoAuth | BasicAuth | BearerAuth, Field(discriminator="kind")]
+
+
+class DicomSettings(Group):
+    """The archive: a DICOM service with a change feed."""
+
+    url: HttpUrl = Field(
+        description="The base URL of the DICOM service, e.g. https://clinic.dicom.example.com."
+    )
+    kind: Literal["azure"] = Field(
+        default="azure", description="The kind of archive, and so of its change feed."
+    )
+    api_version: Literal["auto", "v1", "v2"] = Field(
+        default="auto",
+        description="The version of the change feed API; `auto` takes the newest that answers.",
+    )
+    safety_lag: Annotated[Duration, between("0s", "1h")] = Field(
+        default=parse_duration("30s"),
+        description="How old an entry of the v2 feed must be before it is read, as late ones may yet slip in "
+        "before it.",
+    )
+    public_url: HttpUrl = Field(
+        default_factory=lambda known: str(known.get("url", "")),
+        description="The base URL at which FHIR clients reach the archive, for `Endpoint.address`.",
+    )
+    timeout: Timeout = Field(
+        default=parse_duration("60s"), description="How long one request to the archive may take."
+    )
+    auth: Auth = NoAuth()
+
+
+class FhirSettings(Group):
+    """The FHIR server that is kept in step."""
+
+    url: HttpUrl = Field(description="The base URL of the FHIR server, e.g. https://server.example.com/fhir.")
+    timeout: Timeout = Field(
+        default=parse_duration("60s"), description="How long one request to the FHIR server may take."
+    )
+    auth: Auth = NoAuth()
+
+
+class PatientRules(Group):
+    """How patients are identified, and who may write them."""
+
+    system: Uri | None = Field(
+        default=None, description="The system of PatientID where no issuer says otherwise."
+    )
+    mode: Literal["link", "create", "own", "update"] = Field(
+        default="own",
+        description="What may be done to Patients: only `link` to them, `create` missing ones, also keep up "
+        "those created here (`own`), or `update` all.",
+    )
+    issuers: Issuers = Field(
+        default_factory=dict,
+        description='The system URI of each IssuerOfPatientID, e.g. `{"HOSPITAL-A": "urn:oid:1.2.3"}`.',
+    )
+    missing_id: Literal["skip", "surrogate"] = Field(
+        default="surrogate",
+        description="What becomes of a study without PatientID: `skip` it, or let its study UID identify a "
+        "`surrogate`.",
+    )
+
+
+class PatientSettings(PatientRules):
+    """How patients are identified, and who may write them."""
+
+    system: Uri = Field(
+        description="The system (absolute URI) of PatientID where no issuer says otherwise, e.g. "
+        "https://hospital.example.com/mrn."
+    )
+
+
+class MappingSettings(Group):
+    """How DICOM becomes FHIR."""
+
+    strict: bool = Field(
+        default=False,
+        description="Whether a study with an invalid value is parked, instead of cast without that value.",
+    )
+    timezone: Zone | None = Field(
+        default=None,
+        description="The zone of times whose dataset has no TimezoneOffsetFromUTC; unset, only their date is "
+        "mapped.",
+    )
+
+
+class StateSettings(Group):
+    """Where the cursor and the parked studies are kept."""
+
+    url: SqliteUrl = Field(
+        default="sqlite:///dicomcast.db",
+        description="The state store; its disk must be durable and local (no network share).",
+    )
+
+
+class WorkerSettings(Group):
+    """The pace of the work."""
+
+    poll_interval: Annotated[Duration, between("1s", "1d")] = Field(
+        default=parse_duration("1m"),
+        description="How often the change feed is asked once it has been read to its end.",
+    )
+    start: StartAt = Field(
+        default="beginning",
+        description="Where in the change feed the first run starts; later runs go on from the cursor.",
+    )
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="How many studies are cast at the same time."
+    )
+    window: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=2500, description="How many entries of the change feed are settled together."
+    )
+    retry_budget: Annotated[Duration, between("0s", "1d")] = Field(
+        default=parse_duration("2m"),
+        description="How long one request is retried before its server counts as down until the next poll.",
+    )
+
+
+class LogSettings(Group):
+    """What is logged to stderr; never a patient."""
+
+    level: LogLevel = Field(default="info", description="The least severe level that is logged.")
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        description="One JSON object a line, or text for people; `auto` is `console` on a terminal.",
+    )
+
+
+class Root(BaseSettings):
+    """Constructed by hand it reads nothing: the sources are merged, and judged, by the loaders below."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter=DELIMITER,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the constructor's arguments alone."""
+        return (init_settings,)
+
+
+class OfflineSettings(Root):
+    """What a command that talks to no server needs."""
+
+    patient: PatientRules = PatientRules()
+    mapping: MappingSettings = MappingSettings()
+    log: LogSettings = LogSettings()
+
+
+class Settings(Root):
+    """What `run` and its kin need; the groups in the order of the reference page."""
+
+    dicom: DicomSettings
+    fhir: FhirSettings
+    patient: PatientSettings
+    mapping: MappingSettings = MappingSettings()
+    state: StateSettings = StateSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+
+KNOWN = variables(Settings)
+AnyRoot = TypeVar("AnyRoot", Settings, OfflineSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of `dicomcast config`: what is in effect, as text, and where it came from."""
+
+    variable: str
+    value: str
+    source: str
+
+
+def load_settings(environ: Mapping[str, str] | None = None, *, secrets_dir: Path | None = None) -> Settings:
+    """Read all settings, or raise one ConfigError that lists everything wrong with them, a problem a line."""
+    return _load(Settings, environ, secrets_dir)
+
+
+def load_offline_settings(
+    environ: Mapping[str, str] | None = None, *, secrets_dir: Path | None = None
+) -> OfflineSettings:
+    """Read what commands without servers need; the rest may be missing, but not misspelt."""
+    return _load(OfflineSettings, environ, secrets_dir)
+
+
+def effective(environ: Mapping[str, str] | None = None, *, secrets_dir: Path | None = None) -> list[Setting]:
+    """List every setting with its source, secrets hidden; one that is missing is listed as not set."""
+    _, given, problems = _read(Settings, environ, secrets_dir, missing_ok=True)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return [_setting(name, given) for name in KNOWN]
+
+
+def _setting(name: str, given: Mapping[str, Given]) -> Setting:
+    variable = KNOWN[name]
+    if name in given:
+        value = "********" if variable.secret else printed(given[name].value)
+        return Setting(name, value, given[name].source)
+    if variable.default in KNOWN:
+        value = _setting(variable.default, given).value
+        return Setting(name, value, "default" if value else "not set")
+    return Setting(name, variable.default or "", "not set" if variable.default is None else "default")
+
+
+def _load(root: type[AnyRoot], environ: Mapping[str, str] | None, secrets_dir: Path | None) -> AnyRoot:
+    settings, _, problems = _read(root, environ, secrets_dir)
+    if settings is None or problems:
+        raise ConfigError("\n".join(problems))
+    return settings
+
+
+def _read(
+    root: type[AnyRoot],
+    environ: Mapping[str, str] | None,
+    secrets_dir: Path | None,
+    *,
+    missing_ok: bool = False,
+) -> tuple[AnyRoot | None, dict[str, Given], list[str]]:
+    """Read and judge. The error is raised by the caller, so that it has no context that knows the input."""
+    given, problems = read(KNOWN, os.environ if environ is None else environ, secrets_dir)
+    settings = None
+    try:
+        settings = root(**tree(root, given))
+    except ValidationError as error:
+        problems += explain(error, KNOWN, given, missing_ok=missing_ok)
+    return settings, given, problems

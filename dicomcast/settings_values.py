@@ -1,0 +1,158 @@
+"""How values of settings are written: one annotated type each, with what a reader is told.
+
+No message repeats the value: it may be a secret that was put in the wrong place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from dicomcast.durations import parse_duration
+
+__all__ = [
+    "Duration",
+    "HttpUrl",
+    "Issuers",
+    "LogLevel",
+    "Password",
+    "SqliteUrl",
+    "Start",
+    "StartAt",
+    "Timeout",
+    "Token",
+    "Uri",
+    "UserName",
+    "Written",
+    "Zone",
+    "between",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a value is written, for the reference page and for "write …" in errors."""
+
+    how: str
+
+
+def _http_url(text: str) -> str:
+    if re.search(r"[\s\x00-\x1f\\]", text):
+        raise ValueError("take the blanks, line ends and backslashes out of the URL")
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("write an http or https URL with a host, such as https://server.example/fhir")
+    if "@" in url.netloc:
+        raise ValueError("take user name and password out of the URL and set them with AUTH__KIND=basic")
+    if "?" in text or "#" in text:
+        raise ValueError("take the query (?…) and the fragment (#…) out of the URL")
+    return text.rstrip("/")
+
+
+def _absolute_uri(text: str) -> str:
+    # RFC 3986: a scheme, then anything but blanks and the delimiters; "|" would split a FHIR search token.
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\"<>\\^`{|}]+", text):
+        raise ValueError(
+            "write an absolute URI, such as urn:oid:1.2.3 or https://hospital.example/mrn: "
+            "without it, equal PatientIDs of two hospitals would be one patient"
+        )
+    return text
+
+
+def _issuers(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('write JSON, such as {"HOSPITAL-A": "urn:oid:1.2.3"}') from None
+
+
+def _zone(name: str) -> str:
+    from zoneinfo import (
+        ZoneInfo,
+    )  # here, since most installations set no zone and import time is paid each minute
+
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        raise ValueError("write the name of an IANA time zone, such as Europe/Berlin") from None
+    return name
+
+
+def _sqlite_url(text: str) -> str:
+    scheme, separator, path = text.partition(":///")
+    if not separator or scheme != "sqlite" or not path:
+        raise ValueError("write sqlite:///FILE (known state stores: sqlite)")
+    return text
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    # RFC 6750: what does not fit in an Authorization header is not a token.
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("write the token alone: printable ASCII without blanks or line ends")
+    return secret
+
+
+def _duration(value: object) -> object:
+    return parse_duration(str(value)) if isinstance(value, str | int | float) else value
+
+
+def _start(value: object) -> object:
+    """Read `WORKER__START`: a word, a sequence or a time; TOML brings integers and times as such."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in ("beginning", "latest"):
+            return text.lower()
+        if re.fullmatch(r"[0-9]{1,18}", text):
+            return int(text)
+        try:
+            value = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError("write beginning, latest, a sequence, or a time with its zone") from None
+    if isinstance(value, int) and value < 0:
+        raise ValueError("write a sequence that is not negative")
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("say which zone the time is in, such as 2025-01-31T00:00:00Z")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def between(shortest: str, longest: str) -> Any:  # as pydantic types its Field: a note inside Annotated
+    """Bound a Duration."""
+    return Field(ge=parse_duration(shortest), le=parse_duration(longest))
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
+Uri = Annotated[str, AfterValidator(_absolute_uri), Written("an absolute URI")]
+Issuers = Annotated[dict[str, Uri], NoDecode, BeforeValidator(_issuers), Written("JSON (in TOML, a table)")]
+Zone = Annotated[str, AfterValidator(_zone), Written("an IANA time zone, such as `Europe/Berlin`")]
+SqliteUrl = Annotated[str, AfterValidator(_sqlite_url), Written("`sqlite:///FILE`")]
+Duration = Annotated[timedelta, BeforeValidator(_duration), Written("a duration, such as `30s` or `1h30m`")]
+Timeout = Annotated[Duration, between("1s", "1h")]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+UserName = Annotated[str, Field(pattern=r"^[^:\x00-\x1f]+$"), Written("a name without a colon")]  # RFC 7617
+Password = Annotated[SecretStr, Field(min_length=1), Written("a secret")]
+Token = Annotated[SecretStr, AfterValidator(_token), Written("a secret")]
+
+# Where a first run starts; `match` on it: a word, a sequence, or an aware time.
+Start = Literal["beginning", "latest"] | int | datetime
+StartAt = Annotated[
+    Start,
+    BeforeValidator(_start),
+    Written("`beginning`, `latest`, a sequence, or an ISO 8601 time with its zone"),
+]

@@ -1,0 +1,42 @@
+"""Logs: events with named fields on stderr, as JSON for machines or as text for people.
+
+Only fields on the list get through: a list of what may be said cannot leak a patient, a list of what
+may not would. The libraries below us log URLs, so only their warnings are heard.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+__all__ = ["configure"]
+
+_FIELDS = frozenset(
+    "event level timestamp study outcome reason error sequence entries studies source version "
+    "seconds parked created updated unchanged deleted skipped signal first last".split()
+)
+
+
+def _allowed_only(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: value for name, value in event.items() if name in _FIELDS}
+
+
+def configure(level: str = "info", form: str = "auto") -> None:
+    """Set up logging for the process; `form` is `auto`, `json` or `console`."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _allowed_only,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s", force=True)
