@@ -16,7 +16,9 @@ from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
 from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint
-from dicomcast.settings import Auth, PatientRules, Settings
+from dicomcast.dry_run import DryRunServer, DryRunStore
+from dicomcast.identity import canonical
+from dicomcast.settings import Auth, BasicAuth, BearerAuth, DicomSettings, FhirSettings, PatientRules, Settings
 from dicomcast.state import StateStore, open_store
 from dicomcast.sync import Synchronizer
 
@@ -72,21 +74,48 @@ def rules(patient: PatientRules, timezone: tzinfo | None) -> Rules:
 async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None = None) -> AsyncIterator[App]:
     """An `App` with its connections, closed at the end. A `dry_run` is handed the bundles, and nothing is written."""
     async with AsyncExitStack() as stack:
-        dicom = Http(
-            "dicom",
-            settings.dicom.url,
-            auth=_auth(settings.dicom.auth),
-            timeout=settings.dicom.timeout,
-            budget=settings.worker.retry_budget,
-        )
+        dicom = _http("dicom", settings.dicom, settings)
         stack.push_async_callback(dicom.close)
-        server = Http(
-            "fhir",
-            settings.fhir.url,
-            auth=_auth(settings.fhir.auth),
-            timeout=settings.fhir.timeout,
-            budget=settings.worker.retry_budget,
-        )
+        server = _http("fhir", settings.fhir, settings)
         stack.push_async_callback(server.close)
         store = open_store(settings.state.url)
         stack.push_async_callback(store.close)
+        feed = AzureFeed(
+            dicom,
+            public_url=settings.dicom.public_url,
+            api=settings.dicom.api_version,
+            lag=settings.dicom.safety_lag,
+        )
+        fhir = FhirServer(server) if dry_run is None else DryRunServer(server, dry_run)
+        store = store if dry_run is None else DryRunStore(store)
+        synchronizer = Synchronizer(
+            feed,
+            fhir,
+            store,
+            rules(settings.patient, settings.mapping.timezone),
+            clock=lambda: datetime.now(UTC),
+            mode=settings.patient.mode,
+            concurrency=settings.worker.concurrency,
+            window=settings.worker.window,
+        )
+
+        def give_up() -> None:
+            dicom.give_up()
+            server.give_up()
+
+        yield App(feed, fhir, store, synchronizer, settings.worker.start, give_up)
+
+
+def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
+    url = canonical(group.url) if isinstance(group, DicomSettings) else group.url
+    return Http(peer, url, auth=_auth(group.auth), timeout=group.timeout, budget=settings.worker.retry_budget)
+
+
+def _auth(auth: Auth) -> httpx.Auth | None:
+    match auth:
+        case BasicAuth():
+            return basic(auth.username, auth.password.get_secret_value())
+        case BearerAuth():
+            return BearerToken(auth.token.get_secret_value())
+        case _:
+            return None

@@ -73,7 +73,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where a study hangs: `subject` (None: where it hung), its Endpoint's reference, its `meta.source`."""
+    """Where a study hangs: `subject` (None: where it hung), its Endpoint's reference, its `meta.source`.
+
+    Mapped offline, a study has no Endpoint and no source: both are "".
+    """
 
     subject: JSON | None
     endpoint: str
@@ -180,13 +183,14 @@ def merge_study(
     if content.dataset is not None:
         study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), key)
     endpoint = {"reference": links.endpoint}
+    endpoints = [endpoint] if links.endpoint else []
     series = [_lay_series_over(one, endpoint, mark=not owned) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
     derived: JSON = {
         "modality": _modalities(series),
         "numberOfSeries": len(series),
         "numberOfInstances": sum(element.get("numberOfInstances", 0) for element in series),
-        "endpoint": replace_ours(study.get("endpoint"), [endpoint], lambda item: item == endpoint),
+        "endpoint": replace_ours(study.get("endpoint"), endpoints, lambda item: item == endpoint),
         "series": series,
     }
     if owned:

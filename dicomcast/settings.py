@@ -100,12 +100,12 @@ class DicomSettings(Group):
     )
     api_version: Literal["auto", "v1", "v2"] = Field(
         default="auto",
-        description="The version of the change feed API; `auto` takes the newest that answers.",
+        description="The version of the change feed API; `auto` keeps to the cursor's, or else prefers v1.",
     )
     safety_lag: Annotated[Duration, between("0s", "1h")] = Field(
         default=parse_duration("30s"),
-        description="How old an entry of the v2 feed must be before it is read, as late ones may yet slip in "
-        "before it.",
+        description="How old an entry of the v2 feed must be before it is read, and a gap in v1 before it is passed: "
+        "late entries may yet appear.",
     )
     public_url: HttpUrl = Field(
         default_factory=lambda known: str(known.get("url", "")),

@@ -150,7 +150,7 @@ def read(
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Given]:
     ours = {name.upper(): value for name, value in environ.items() if name.upper().startswith(PREFIX)}
-    # Beside a Service "dicomcast", Kubernetes gives every pod DICOMCAST_SERVICE_HOST, DICOMCAST_PORT_80_TCP, ….
+    # Beside a Service "dicomcast", Kubernetes gives pods DICOMCAST_SERVICE_HOST, DICOMCAST_PORT_80_TCP etc.
     services = {name.removesuffix("_SERVICE_HOST") for name in ours if name.endswith("_SERVICE_HOST")}
     links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT_"))
     return {
@@ -223,10 +223,10 @@ def tree(root: type[BaseSettings], given: Mapping[str, Given]) -> dict[str, Any]
 
 
 def _unknown(name: str, source: str, known: Mapping[str, Variable]) -> str:
-    names = [other.removeprefix(PREFIX) for other in (*known, CONFIG, SECRETS_DIR)]
-    nearest = get_close_matches(name.removeprefix(PREFIX), names, n=1, cutoff=0.5)
-    advice = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "`dicomcast config` lists those there are"
-    return f"{name}: there is no such setting; {advice}{_whence(source)}"
+    names = [*known, CONFIG, SECRETS_DIR] if source == ENVIRONMENT else [*known]
+    short = [other.removeprefix(PREFIX) for other in names]  # the common prefix would make all of them near
+    [nearest] = get_close_matches(name.removeprefix(PREFIX), short, n=1, cutoff=0)
+    return f"{name}: there is no such setting; the nearest is {PREFIX}{nearest}{_whence(source)}"
 
 
 def explain(
@@ -260,7 +260,7 @@ def _problem(details: ErrorDetails, known: Mapping[str, Variable], given: Mappin
 
 
 def _name(location: tuple[int | str, ...], known: Mapping[str, Variable]) -> str:
-    """Find the variable, passing over tags of unions (pydantic adds them) and keys of tables (they are data)."""
+    """Find the variable, passing over what is no name: tags of unions, and the keys of `ISSUERS`."""
     path = ""
     for part in location:
         longer = (f"{path}{DELIMITER}{part}" if path else f"{PREFIX}{part}").upper()

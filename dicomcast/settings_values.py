@@ -75,7 +75,7 @@ def _issuers(value: object) -> object:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError('write JSON, such as {"HOSPITAL-A": "urn:oid:1.2.3"}') from None
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from datetime import UTC, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -26,7 +26,6 @@ from dicomcast.sync import Cast
 __all__ = ["Replay", "Report", "Worker"]
 
 _log = structlog.get_logger()
-_T = TypeVar("_T")
 
 # How long a window may take to finish after a stop signal, before it is dropped (and read again later).
 _GRACE = 20.0
@@ -48,7 +47,6 @@ class Replay:
 class Report:
     """What a run did."""
 
-    entries_to: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
     def add(self, casts: list[Cast]) -> None:
@@ -83,8 +81,7 @@ class Worker:
             Retriable: with `once`, a peer stayed away for `limit` seconds.
             ConfigError, Fatal, StateError: see there.
         """
-        loop = asyncio.get_running_loop()
-        with _signals(loop, self.stop):
+        with _signals(asyncio.get_running_loop(), self.stop):
             work = asyncio.create_task(self._work(once=once, replay=replay, tail=tail, limit=limit))
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -103,29 +100,25 @@ class Worker:
         return self.report
 
     async def _work(self, *, once: bool, replay: Replay | None, tail: bool, limit: float | None) -> None:
-        deadline = None if limit is None else asyncio.get_running_loop().time() + limit
+        """Until the work is done; a peer that is away is waited for, with `once` no longer than `limit` seconds."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + (limit or 0.0) if once or not tail else math.inf
         while not self._stop.is_set():
             try:
-                checkpoint = await self._open()
+                checkpoint = await self._app.open()
                 if replay:
                     await self._replay(replay)
                     replay = None
-                if not tail:
-                    return
-                await self._tail(checkpoint, once=once)
+                if tail:
+                    await self._tail(checkpoint, once=once)
                 return
             except (Retriable, StateError) as error:
-                if (once and (deadline is None or asyncio.get_running_loop().time() >= deadline)) or not tail:
+                left = deadline - now()
+                if left <= 0:
                     raise
                 _log.warning("peer.unavailable", error=str(error))
-                wait = self._poll_interval.total_seconds()
-                if deadline is not None:
-                    wait = min(wait, max(0.0, deadline - asyncio.get_running_loop().time()))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), wait)
-
-    async def _open(self) -> Checkpoint:
-        return await self._app.open()
+                    await asyncio.wait_for(self._stop.wait(), min(self._poll_interval.total_seconds(), left))
 
     async def _replay(self, replay: Replay) -> None:
         if replay.studies:
@@ -167,5 +160,23 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: object) -> AsyncIterator[None]:  # type: ignore[misc]
-    raise NotImplementedError
+def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM and Ctrl-C call `stop`; a second Ctrl-C is as abrupt as ever."""
+
+    def once(number: signal.Signals) -> None:
+        _log.info("worker.stopping", signal=number.name)
+        loop.remove_signal_handler(number)
+        stop()
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, once, number)
+    except (NotImplementedError, RuntimeError, ValueError):
+        pass  # no signals on this platform, or not in the main thread: Ctrl-C is a KeyboardInterrupt then
+    try:
+        yield
+    finally:
+        for number in numbers:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.remove_signal_handler(number)

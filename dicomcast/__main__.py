@@ -1,0 +1,5 @@
+"""`python -m dicomcast`."""
+
+from dicomcast.cli import main
+
+main()

@@ -1,0 +1,40 @@
+"""The command line. Each command is a few lines here; what it does stands in the library.
+
+stdout is data, stderr is logs and progress. Exit codes: 0 done, 1 done but something is parked (with
+`--strict`), 2 usage, 75 a peer stayed away, 77 credentials or permission, 78 configuration.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from dicomcast.cli import demo, inspect, map, run
+from dicomcast.errors import DicomCastError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="dicomcast",
+    help="Keep a FHIR server in step with a DICOM archive.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("replay")(run.replay)
+app.command("status")(inspect.status)
+app.command("map")(map.map_files)
+app.command("config")(inspect.config)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command; an error of ours is a sentence and an exit code, never a traceback."""
+    try:
+        app()
+    except DicomCastError as error:
+        print(f"dicomcast: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

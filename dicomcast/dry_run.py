@@ -1,0 +1,62 @@
+"""Looking without touching: the bundles are shown instead of sent, and the store only read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from dicomcast.bundle import Write, transaction
+from dicomcast.fhir import FhirServer, Written
+from dicomcast.http import Http, dump_json
+from dicomcast.model import Checkpoint, Cursor, Parked, StudyKey
+from dicomcast.state import StateStore
+
+__all__ = ["DryRunServer", "DryRunStore"]
+
+
+class DryRunServer(FhirServer):
+    """A FHIR server that is searched, but not written to."""
+
+    def __init__(self, http: Http, show: Callable[[bytes], None]) -> None:
+        super().__init__(http)
+        self._show = show
+
+    async def write(self, writes: list[Write]) -> list[Written]:
+        """Show the bundle, and answer as if it had been taken."""
+        self._show(dump_json(transaction(writes)))
+        return [Written(200, write.resource["id"], "dry-run") for write in writes]
+
+
+class DryRunStore:
+    """A state store that is read, but not written to."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    async def load(self, feed: str) -> Checkpoint:
+        """The real checkpoint."""
+        return await self._store.load(feed)
+
+    async def advance(
+        self, at: Checkpoint, *, to: Cursor, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
+    ) -> Checkpoint:
+        """The checkpoint that would be."""
+        return replace(at, cursor=to)
+
+    async def settle(
+        self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
+    ) -> None:
+        """Leave the rows as they are."""
+
+    async def parked(self, feed: str) -> list[Parked]:
+        """The real rows."""
+        return await self._store.parked(feed)
+
+    async def due(self, feed: str, now: datetime, limit: int = 100) -> list[Parked]:
+        """The real rows that are due."""
+        return await self._store.due(feed, now, limit)
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self._store.close()

@@ -1,0 +1,71 @@
+"""Write the reference pages that are made from the code; `--check` exits 1 when one of them is stale."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dicomcast.settings import Settings
+from dicomcast.settings_sources import DELIMITER, PREFIX, Variable, variables
+
+DOCS = Path(__file__).parent
+NOTICE = "<!-- Written by docs/generate.py from the code: change it there. -->"
+
+SETTINGS = """\
+# Settings
+
+A setting comes from the first of these sources that has it:
+
+1. an environment variable of the name below;
+2. a file of that name in `/run/secrets`, or in the directory that `DICOMCAST_SECRETS_DIR` names;
+3. the TOML file that `DICOMCAST_CONFIG` names, where `DICOMCAST_FHIR__URL` is `url` under `[fhir]`
+   and `DICOMCAST_FHIR__AUTH__KIND` is `kind` under `[fhir.auth]`;
+4. the default.
+
+Names may be written in upper or lower case. One that is misspelt is an error, and so is a value that does
+not fit; all of them are reported together, with exit code 78 and without the values. Durations read `30s`,
+`4m`, `1h30m`, `500ms` or ISO 8601 (`PT30S`); a bare number is refused. `dicomcast config` shows what is in
+effect and where it came from.
+"""
+
+
+def settings_page() -> str:
+    """Make the page of settings: a table for each group of the tree."""
+    known = variables(Settings).values()
+    sections = [SETTINGS]
+    for group, field in Settings.model_fields.items():
+        mine = [each for each in known if each.name.startswith(f"{PREFIX}{group.upper()}{DELIMITER}")]
+        about = field.annotation.__doc__ if field.annotation else ""
+        rows = ["| Variable | Value | Default | Meaning |", "|---|---|---|---|", *map(_row, mine)]
+        sections.append(f"## {group.upper()}\n\n{about}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(sections)
+
+
+def _row(variable: Variable) -> str:
+    default = "**required**" if variable.required else f"`{variable.default}`" if variable.default else ""
+    return f"| `{variable.name}` | {variable.written} | {default} | {variable.description} |"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/settings.md": settings_page,
+}
+
+
+def main(arguments: list[str], docs: Path = DOCS) -> int:
+    """Write what is stale, or with `--check` only name it."""
+    check, stale = "--check" in arguments, []
+    for name, page in PAGES.items():
+        path, text = docs / name, f"{NOTICE}\n\n{page()}"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    for name in stale:
+        sys.stderr.write(f"docs/{name}: {'stale, run docs/generate.py' if check else 'written'}\n")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
