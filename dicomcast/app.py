@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -18,13 +19,11 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint
 from dicomcast.dry_run import DryRunServer, DryRunStore
 from dicomcast.identity import canonical
-from dicomcast.settings import Auth, BasicAuth, BearerAuth, DicomSettings, FhirSettings, PatientRules, Settings
+from dicomcast.settings import Auth, BasicAuth, BearerAuth, DicomSettings, FhirSettings, MappingSettings, PatientRules, Settings, Start
 from dicomcast.state import StateStore, open_store
 from dicomcast.sync import Synchronizer
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-
     import httpx
 
 __all__ = ["App", "build", "rules"]
@@ -40,7 +39,7 @@ class App:
     fhir: FhirServer
     store: StateStore
     synchronizer: Synchronizer
-    start: str
+    start: Start
     give_up: Callable[[], None]
 
     async def open(self) -> Checkpoint:
@@ -53,20 +52,18 @@ class App:
         checkpoint = await self.store.load(self.feed.source)
         await self.feed.open(checkpoint.cursor)
         await self.fhir.open()
-        if checkpoint.cursor is None:
-            cursor = await self.feed.start(self.start)
-            checkpoint = Checkpoint(checkpoint.feed, cursor, checkpoint.revision, checkpoint.updated_at)
-        _log.info("feed.open", source=self.feed.source, version=self.feed.version, sequence=checkpoint.cursor.sequence)
-        return checkpoint
+        cursor = checkpoint.cursor or await self.feed.start(self.start)
+        _log.info("feed.open", source=self.feed.source, version=self.feed.version, sequence=cursor.sequence)
+        return replace(checkpoint, cursor=cursor)
 
 
-def rules(patient: PatientRules, timezone: tzinfo | None) -> Rules:
+def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
     """The mapping's rules as the settings have them."""
     return Rules(
         patient_system=patient.system or "",
         issuers=patient.issuers,
         surrogate=patient.missing_id == "surrogate",
-        timezone=timezone,
+        timezone=ZoneInfo(mapping.timezone) if mapping.timezone else None,
     )
 
 
@@ -92,7 +89,7 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             feed,
             fhir,
             store,
-            rules(settings.patient, settings.mapping.timezone),
+            rules(settings.patient, settings.mapping),
             clock=lambda: datetime.now(UTC),
             mode=settings.patient.mode,
             concurrency=settings.worker.concurrency,

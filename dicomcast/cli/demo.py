@@ -167,7 +167,7 @@ async def _show(fhir: Http, study_uid: str) -> None:
     for name, count in rows.items():
         print(f"   {name:<16}{count:>5}")
     identifier = quote(f"urn:dicom:uid|urn:oid:{study_uid}", safe=":|")
-    changed = next(iter(await _search_all(fhir, f"ImagingStudy?identifier={identifier}")), {})
+    changed: dict[str, Any] = next(iter(await _search_all(fhir, f"ImagingStudy?identifier={identifier}")), {})
     print(f"\n   The corrected study says: {changed.get('description')!r}, "
           f"{changed.get('numberOfInstances', 0)} instances left, version {changed.get('meta', {}).get('versionId')}")
     ct = [one for one in studies if any(code.get("code") == "CT" for code in one.get("modality", []))]

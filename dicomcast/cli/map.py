@@ -31,7 +31,7 @@ def map_files(
     """
     settings = load_offline_settings()
     unread: list[str] = []
-    bundle, found = bundle_of(_instances(paths, unread), rules(settings.patient, settings.mapping.timezone))
+    bundle, found = bundle_of(_instances(paths, unread), rules(settings.patient, settings.mapping))
     sys.stdout.buffer.write(orjson.dumps(bundle, option=orjson.OPT_INDENT_2 if pretty else None) + b"\n")
     for line in unread:
         print(f"dicomcast: {line}", file=sys.stderr)

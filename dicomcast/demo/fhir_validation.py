@@ -34,8 +34,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 # Absolute (RFC 3986 §4.3) and without blanks; an OID is checked as R4 datatypes.html#oid has it.
 URI = re.compile(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+|(?!urn:oid:)[A-Za-z][A-Za-z0-9+.-]*:\S+")
-# R4 datatypes.html#string: not empty, not only blanks, no control characters but tab, CR and LF.
-_TEXT = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f]*[^\s\x00-\x1f][^\x00-\x08\x0b\x0c\x0e-\x1f]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # R4 datatypes.html#string: all but tab, CR and LF
 
 Rule = Callable[[Any], object]
 
@@ -86,17 +85,15 @@ def check_bundle(bundle: Any) -> None:
     entries = bundle.get("entry", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Refusal(400, Issue("structure", "an array of objects is expected", "Bundle.entry"))
-    shells = [{key: value for key, value in entry.items() if key != "resource"} for entry in entries]
-    # An entry whose only content was the resource is not empty, but it is without a request all the same.
-    shell = {**bundle, "entry": [shell or {"id": "x"} for shell in shells]} if "entry" in bundle else bundle
-    issues = [*_model_issues(Bundle, shell, "Bundle"), *_inspect(shell, "Bundle", "Bundle")]
     for index, entry in enumerate(entries):
-        where = f"Bundle.entry[{index}]"
-        request = entry.get("request")
+        where, request = f"Bundle.entry[{index}]", entry.get("request")
         if not isinstance(request, dict):
-            issues.append(Issue("required", "every entry needs a request (bdl-3)", where))
-        elif (request.get("method") in ("POST", "PUT")) != ("resource" in entry):
-            issues.append(Issue("structure", "a resource goes with POST and PUT, and with nothing else", where))
+            raise Refusal(400, Issue("required", "every entry needs a request (bdl-3)", where))
+        if (request.get("method") in ("POST", "PUT")) != ("resource" in entry):
+            raise Refusal(400, Issue("structure", "POST and PUT carry a resource, the others none", where))
+    shells = [{key: value for key, value in entry.items() if key != "resource"} for entry in entries]
+    shell = {**bundle, "entry": shells} if "entry" in bundle else bundle
+    issues = [*_model_issues(Bundle, shell, "Bundle"), *_inspect(shell, "Bundle", "Bundle")]
     if issues:
         raise Refusal(400, *issues)
 
@@ -144,6 +141,7 @@ _SYSTEM = _matches(URI)
 
 # (what the element stands under, element); "*" is anything. Value sets: the required bindings of R4.
 _RULES: Mapping[tuple[str, str], Rule] = {
+    **{(kind, "id"): _matches(ID) for kind in MODELS},
     ("Bundle", "type"): _codes("transaction batch"),
     ("request", "method"): _codes("GET POST PUT DELETE"),
     ("entry", "fullUrl"): _SYSTEM,
@@ -172,10 +170,10 @@ _RULES: Mapping[tuple[str, str], Rule] = {
     ("telecom", "system"): _CONTACT_SYSTEM,
     ("telecom", "use"): _codes("home work temp old mobile"),
     ("contact", "system"): _CONTACT_SYSTEM,
+    ("contact", "use"): _codes("home work temp old mobile"),
     ("text", "status"): _codes("generated extensions additional empty"),
     ("valueQuantity", "comparator"): _codes("< <= >= >"),
     ("valueQuantity", "value"): _decimal,
-    ("*", "id"): _matches(ID),
     ("*", "system"): _SYSTEM,
     ("*", "active"): _is(bool),
     ("*", "deceasedBoolean"): _is(bool),
@@ -190,6 +188,7 @@ _RULES: Mapping[tuple[str, str], Rule] = {
     ("*", "valueInteger"): _is(int),
     ("*", "valueDecimal"): _decimal,
 }
+_CODED = frozenset({"comparator", "gender", "intent", "method", "priority", "status", "type", "use"})
 
 
 def _inspect(node: Mapping[str, Any], parent: str, path: str) -> Iterator[Issue]:
@@ -214,10 +213,7 @@ def _inspect_value(value: Any, key: str, where: str, rule: Rule | None) -> Itera
         yield from _inspect(value, value.get("resourceType", key), where)
     elif value is None or value == {} or isinstance(value, list):
         yield Issue("structure", "a value must not be null or empty", where)
-    elif isinstance(value, str) and not _TEXT.fullmatch(value):
+    elif isinstance(value, str) and (not value.strip() or _CONTROL.search(value)):
         yield Issue("value", "a string must not be blank nor hold control characters", where)
     elif rule and not rule(value):
         yield Issue("code-invalid" if key in _CODED else "value", f"not a valid {key}", where)
-
-
-_CODED = frozenset({"comparator", "gender", "intent", "method", "priority", "status", "type", "use"})

@@ -111,20 +111,20 @@ class AzureFeed:
                 "from a backup. Nothing was written. To follow it from the start, give it a new STATE__URL"
             )
 
-    async def start(self, start: str) -> Cursor:
+    async def start(self, start: str | int | datetime) -> Cursor:
         """The cursor before the first entry to read."""
         if start == "beginning":
             return Cursor(position=self._position(text(by_time.BEGINNING)))
         if start == "latest":
             latest = await self.latest()
             return Cursor(latest.sequence, latest.timestamp, self._position(latest.timestamp))
-        if start.isdigit():
+        if isinstance(start, int):
             if self.version != "v1":
                 raise ConfigError("WORKER__START: a sequence needs change feed v1; this service is read by v2")
-            return Cursor(int(start) - 1, position={"api": "v1"})
-        if self.version != "v2":
+            return Cursor(start - 1, position=self._position(""))
+        if self.version != "v2" or isinstance(start, str):
             raise ConfigError("WORKER__START: a time needs change feed v2; set DICOM__API_VERSION to v2")
-        return Cursor(position=self._position(text(ticks(start))))
+        return Cursor(position=self._position(text(moment(start))))
 
     def _position(self, start: str) -> dict[str, object]:
         if self.version == "v1":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Protocol
 
 from dicomcast.model import Cursor, Instance, InstanceKey, StudyDelta, StudyKey, Window
@@ -25,7 +26,7 @@ class Feed(Protocol):
             Retriable: it does not answer within `budget` seconds.
         """
 
-    async def start(self, start: str) -> Cursor:
+    async def start(self, start: str | int | datetime) -> Cursor:
         """The cursor for WORKER__START: `beginning`, `latest`, a sequence, or a time."""
 
     def base_url(self, partition: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 
 from pydicom.sr._snomed_dict import mapping as _snomed  # pydicom has no public name for this table
 from pydicom.sr.codedict import Collection
-from pydicom.uid import UID_dictionary
+from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does not export it
 
 __all__ = [
     "DCM",

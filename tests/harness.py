@@ -1,0 +1,158 @@
+"""dicomcast on the embedded servers, in one process and without sockets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from dicomcast.demo.archive import Archive
+from dicomcast.demo.dicom_service import dicom_service
+from dicomcast.demo.fhir_server import fhir_server
+from dicomcast.demo.fhir_store import FhirStore
+from dicomcast.dicom.azure import AzureFeed
+from dicomcast.fhir import FhirServer
+from dicomcast.http import Http
+from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.tags import tag
+from dicomcast.model import Checkpoint, Outcome
+from dicomcast.state import open_store
+from dicomcast.sync import Synchronizer
+
+SYSTEM = "urn:oid:2.25.1"
+DICOM_URL = "http://dicom.test"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+SR = "1.2.840.10008.5.1.4.1.1.88.11"
+
+VR = {
+    "StudyInstanceUID": "UI",
+    "SeriesInstanceUID": "UI",
+    "SOPInstanceUID": "UI",
+    "SOPClassUID": "UI",
+    "PatientName": "PN",
+    "SeriesNumber": "IS",
+    "InstanceNumber": "IS",
+}
+
+
+def dataset(study: str, series: str, instance: str, **attributes: Any) -> dict[str, Any]:
+    """DICOM JSON of one instance; keyword arguments are DICOM keywords."""
+    values = {
+        "StudyInstanceUID": study,
+        "SeriesInstanceUID": series,
+        "SOPInstanceUID": instance,
+        "SOPClassUID": CT,
+        "Modality": "CT",
+        "PatientID": "P1",
+        "StudyDate": "20240102",
+        **attributes,
+    }
+    elements = {}
+    for keyword, value in values.items():
+        if value is None:
+            continue
+        vr = VR.get(keyword, "LO")
+        elements[tag(keyword)] = {"vr": vr, "Value": [{"Alphabetic": value} if vr == "PN" else value]}
+    return elements
+
+
+class Harness:
+    """An archive, a FHIR server, and a synchronizer between them, whose clock the test moves."""
+
+    def __init__(
+        self,
+        *,
+        api: str = "v1",
+        partitions: bool = False,
+        window: int = 2500,
+        mode: str = "own",
+        rules: Rules | None = None,
+        **fhir_options: Any,
+    ) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.archive = Archive(partitions=partitions, clock=self._tick)
+        self.store = FhirStore()
+        self.dicom_app = dicom_service(self.archive)
+        self.fhir_app = fhir_server(self.store, **fhir_options)
+        self.state = open_store("sqlite://")
+        self.api, self.window, self.mode = api, window, mode
+        self.rules = rules or Rules(SYSTEM)
+        self.restart()
+
+    def _tick(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+    def restart(self) -> None:
+        """A new process: nothing is left but the state store."""
+        self.dicom = Http(
+            "dicom", DICOM_URL, transport=_Dated(self.dicom_app, self), budget=timedelta(0)
+        )
+        self.server = Http(
+            "fhir", "http://fhir.test/fhir", transport=httpx.ASGITransport(self.fhir_app), budget=timedelta(0)
+        )
+        self.feed = AzureFeed(self.dicom, public_url=DICOM_URL, api=self.api, lag=timedelta(seconds=30))
+        self.fhir = FhirServer(self.server)
+        self.synchronizer = Synchronizer(
+            self.feed,
+            self.fhir,
+            self.state,
+            self.rules,
+            clock=lambda: self.now,
+            mode=self.mode,
+            window=self.window,
+        )
+
+    async def open(self) -> Checkpoint:
+        checkpoint = await self.state.load(self.feed.source)
+        await self.feed.open(checkpoint.cursor)
+        await self.fhir.open()
+        if checkpoint.cursor is None:
+            return Checkpoint(checkpoint.feed, await self.feed.start("beginning"), checkpoint.revision)
+        return checkpoint
+
+    async def cast(self) -> Counter[Outcome]:
+        """What `run --once` does, some minutes later."""
+        self.now += timedelta(minutes=5)
+        outcomes: Counter[Outcome] = Counter()
+        async for _, casts in self.synchronizer.drain(await self.open()):
+            outcomes.update(cast.outcome for cast in casts)
+        return outcomes
+
+    def put(self, study: str, series: str, instance: str, partition: str = "", **attributes: Any) -> None:
+        """Store an instance; one that is there already is replaced, as by deleting and storing it again."""
+        name = partition or "Microsoft.Default"
+        metadata = dataset(study, series, instance, **attributes)
+        if self.archive.store(metadata, name) != 0:
+            self.archive.delete(name, study, series, instance)
+            self.archive.store(metadata, name)
+
+    def studies(self) -> list[dict[str, Any]]:
+        return self.store.resources("ImagingStudy")
+
+    def study(self) -> dict[str, Any]:
+        (only,) = self.studies()
+        return only
+
+    def patients(self) -> list[dict[str, Any]]:
+        return self.store.resources("Patient")
+
+    async def close(self) -> None:
+        await self.dicom.close()
+        await self.server.close()
+        await self.state.close()
+
+
+class _Dated(httpx.ASGITransport):
+    """ASGI without a server has no Date header; the harness' clock stands in for the server's."""
+
+    def __init__(self, app: Any, harness: Harness) -> None:
+        super().__init__(app)
+        self._harness = harness
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        response.headers["Date"] = self._harness.now.strftime("%a, %d %b %Y %H:%M:%S GMT")
+        return response
