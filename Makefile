@@ -37,3 +37,37 @@ check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+servers: $(VENV)/.sekmet tests/servers/medplum/node_modules/.installed ## Install the foreign FHIR servers that the tests run against.
+
+$(VENV)/.sekmet: requirements/sekmet.txt | $(BIN)/python
+	@$(PYTHON) -m venv .venv-sekmet
+	@.venv-sekmet/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sekmet.txt
+	@touch $@
+
+tests/servers/medplum/node_modules/.installed: tests/servers/medplum/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix tests/servers/medplum
+	@touch $@
+
+bench: $(VENV)/.dev ## Measure, as ratios within one run.
+	$(BIN)/python benchmarks/mapping.py
+
+soak: $(VENV)/.dev ## The property tests, for long.
+	DICOMCAST_TEST_PROFILE=soak $(BIN)/pytest tests/test_convergence.py --timeout 3600
+
+docs: $(VENV)/.dev ## Write the generated pages.
+	$(BIN)/python docs/generate.py
+
+format: $(VENV)/.dev ## Format, and mend what can be mended.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Resolve the dependencies anew (needs uv).
+	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
+	$(UV_COMPILE) pyproject.toml --extra demo --group build --group test --group check -o requirements/dev.txt
+	echo sekmet-fhir==0.1.1 | $(UV_COMPILE) - -o requirements/sekmet.txt
+
+clean: ## Remove what the targets made.
+	rm -rf .venv .venv-sekmet build dist tests/servers/medplum/node_modules

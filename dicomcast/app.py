@@ -13,13 +13,23 @@ import structlog
 
 from dicomcast.auth import BearerToken, basic
 from dicomcast.dicom.azure import AzureFeed
+from dicomcast.dry_run import DryRunServer, DryRunStore
 from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
+from dicomcast.identity import canonical
 from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint
-from dicomcast.dry_run import DryRunServer, DryRunStore
-from dicomcast.identity import canonical
-from dicomcast.settings import Auth, BasicAuth, BearerAuth, DicomSettings, FhirSettings, MappingSettings, PatientRules, Settings, Start
+from dicomcast.settings import (
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    DicomSettings,
+    FhirSettings,
+    MappingSettings,
+    PatientRules,
+    Settings,
+    Start,
+)
 from dicomcast.state import StateStore, open_store
 from dicomcast.sync import Synchronizer
 

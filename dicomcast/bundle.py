@@ -70,9 +70,7 @@ def batches(writes: list[Write]) -> list[JSON]:
     kinds: dict[str, list[Write]] = {}
     for write in writes:
         kinds.setdefault(write.resource["resourceType"], []).append(write)
-    return [
-        {"resourceType": "Bundle", "type": "batch", "entry": list(map(_entry, group))} for group in kinds.values()
-    ]
+    return [{"resourceType": "Bundle", "type": "batch", "entry": list(map(_entry, group))} for group in kinds.values()]
 
 
 def _entry(write: Write) -> JSON:

@@ -44,9 +44,7 @@ class DryRunStore:
         """The checkpoint that would be."""
         return replace(at, cursor=to)
 
-    async def settle(
-        self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
-    ) -> None:
+    async def settle(self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()) -> None:
         """Leave the rows as they are."""
 
     async def parked(self, feed: str) -> list[Parked]:

@@ -15,7 +15,7 @@ _SHORT = re.compile(
 # ISO 8601 without years, months and weeks: those have no fixed length, or nobody polls by them.
 _ISO = re.compile(
     r"p(?:(?P<days>\d{1,6})d)?"
-    r"(?:t(?:(?P<hours>\d{1,9})h)?(?:(?P<minutes>\d{1,9})m)?(?:(?P<seconds>\d{1,9}(?:[.,]\d{1,3})?)s)?)?",
+    r"(?:t(?=\d)(?:(?P<hours>\d{1,9})h)?(?:(?P<minutes>\d{1,9})m)?(?:(?P<seconds>\d{1,9}(?:[.,]\d{1,3})?)s)?)?",
     re.ASCII,
 )
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,7 +23,7 @@ _FHIR_JSON = "application/fhir+json"
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the CapabilityStatement says: whether transactions are there, and for which types a client may choose ids."""
+    """What the CapabilityStatement says: whether there are transactions, and which types take ids of our choice."""
 
     version: str
     transaction: bool
@@ -43,9 +42,7 @@ class Written:
 def has_identifier(resource: JSON, identifier: Identifier) -> bool:
     """Whether a resource carries exactly this identifier: what a search returns is not taken on trust."""
     carried = resource.get("identifier", [])
-    return any(
-        isinstance(one, dict) and (one.get("system", ""), one.get("value", "")) == identifier for one in carried
-    )
+    return any(isinstance(one, dict) and (one.get("system", ""), one.get("value", "")) == identifier for one in carried)
 
 
 class FhirServer:
@@ -100,7 +97,10 @@ class FhirServer:
         for identifier, escaped in zip(identifiers, tokens, strict=True):
             plain = "|".join(identifier)
             if plain != escaped and not any(has_identifier(one, identifier) for one in found):
-                found += await self.search(kind, {"identifier": plain})
+                try:
+                    found += await self.search(kind, {"identifier": plain})
+                except Rejected:
+                    continue  # This server is strict, so it understood the escapes: there is none.
         return found
 
     async def search(self, kind: str, query: dict[str, str]) -> list[JSON]:

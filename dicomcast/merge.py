@@ -128,9 +128,7 @@ def _remove(series: dict[str, _Series], delta: StudyDelta) -> None:
     for one in series.values():
         if delta.snapshot and one.ours:
             one.instances = {
-                uid: instance
-                for uid, instance in one.instances.items()
-                if InstanceKey(one.uid, uid) in delta.instances
+                uid: instance for uid, instance in one.instances.items() if InstanceKey(one.uid, uid) in delta.instances
             }
     for key in delta.deleted:
         if key.series_uid in series:

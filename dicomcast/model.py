@@ -1,4 +1,4 @@
-"""The nouns of dicomcast (see the vocabulary in docs/explanation/design.md). Frozen, and without behaviour of their own."""
+"""The nouns of dicomcast (the vocabulary is in docs/explanation/design.md): frozen, without behaviour of their own."""
 
 from __future__ import annotations
 

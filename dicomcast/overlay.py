@@ -77,7 +77,7 @@ def _covers(old: Any, new: Any) -> bool:
 
 
 def _same_moment(old: str, new: str) -> bool:
-    """Servers rewrite a dateTime: `Z` for `+00:00`, or with a fraction. The same moment in the same zone is no change."""
+    """Servers rewrite a dateTime (`Z` for `+00:00`, a fraction): the same moment in the same zone is no change."""
     if len(old) < 20 or len(new) < 20 or old[:13] != new[:13] or old[10] != "T":
         return False
     try:

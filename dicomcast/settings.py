@@ -92,12 +92,8 @@ Auth = Annotated[NoAuth | BasicAuth | BearerAuth, Field(discriminator="kind")]
 class DicomSettings(Group):
     """The archive: a DICOM service with a change feed."""
 
-    url: HttpUrl = Field(
-        description="The base URL of the DICOM service, e.g. https://clinic.dicom.example.com."
-    )
-    kind: Literal["azure"] = Field(
-        default="azure", description="The kind of archive, and so of its change feed."
-    )
+    url: HttpUrl = Field(description="The base URL of the DICOM service, e.g. https://clinic.dicom.example.com.")
+    kind: Literal["azure"] = Field(default="azure", description="The kind of archive, and so of its change feed.")
     api_version: Literal["auto", "v1", "v2"] = Field(
         default="auto",
         description="The version of the change feed API; `auto` keeps to the cursor's, or else prefers v1.",
@@ -111,9 +107,7 @@ class DicomSettings(Group):
         default_factory=lambda known: str(known.get("url", "")),
         description="The base URL at which FHIR clients reach the archive, for `Endpoint.address`.",
     )
-    timeout: Timeout = Field(
-        default=parse_duration("60s"), description="How long one request to the archive may take."
-    )
+    timeout: Timeout = Field(default=parse_duration("60s"), description="How long one request to the archive may take.")
     auth: Auth = NoAuth()
 
 
@@ -130,9 +124,7 @@ class FhirSettings(Group):
 class PatientRules(Group):
     """How patients are identified, and who may write them."""
 
-    system: Uri | None = Field(
-        default=None, description="The system of PatientID where no issuer says otherwise."
-    )
+    system: Uri | None = Field(default=None, description="The system of PatientID where no issuer says otherwise.")
     mode: Literal["link", "create", "own", "update"] = Field(
         default="own",
         description="What may be done to Patients: only `link` to them, `create` missing ones, also keep up "
@@ -167,8 +159,7 @@ class MappingSettings(Group):
     )
     timezone: Zone | None = Field(
         default=None,
-        description="The zone of times whose dataset has no TimezoneOffsetFromUTC; unset, only their date is "
-        "mapped.",
+        description="The zone of times whose dataset has no TimezoneOffsetFromUTC; unset, only their date is mapped.",
     )
 
 

@@ -71,9 +71,7 @@ def variables(model: type[BaseModel], prefix: str = PREFIX, *, optional: bool = 
             for kind in (field.annotation, *get_args(field.annotation))
             if isinstance(kind, type) and issubclass(kind, BaseModel)
         ]
-        inner = [
-            variables(kind, variable + DELIMITER, optional=optional or len(groups) > 1) for kind in groups
-        ]
+        inner = [variables(kind, variable + DELIMITER, optional=optional or len(groups) > 1) for kind in groups]
         for leaf in (leaf for group in inner for leaf in group.values()):
             first = found.get(leaf.name)  # members of a union share their discriminator
             found[leaf.name] = replace(first, written=f"{first.written}, {leaf.written}") if first else leaf
@@ -153,9 +151,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Given]:
     # Beside a Service "dicomcast", Kubernetes gives pods DICOMCAST_SERVICE_HOST, DICOMCAST_PORT_80_TCP etc.
     services = {name.removesuffix("_SERVICE_HOST") for name in ours if name.endswith("_SERVICE_HOST")}
     links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT_"))
-    return {
-        name: Given(value, ENVIRONMENT) for name, value in ours.items() if not f"{name}_".startswith(links)
-    }
+    return {name: Given(value, ENVIRONMENT) for name, value in ours.items() if not f"{name}_".startswith(links)}
 
 
 def _secrets(directory: Path | None) -> dict[str, Given]:
@@ -192,9 +188,7 @@ def _toml(file: Path, known: Mapping[str, Variable]) -> dict[str, Given]:
     return {name: Given(value, f"config {file}") for name, value in _leaves(document, PREFIX, known)}
 
 
-def _leaves(
-    table: Mapping[str, object], prefix: str, known: Mapping[str, Variable]
-) -> Iterator[tuple[str, object]]:
+def _leaves(table: Mapping[str, object], prefix: str, known: Mapping[str, Variable]) -> Iterator[tuple[str, object]]:
     for key, value in table.items():
         name = prefix + key.upper()
         if isinstance(value, dict) and name not in known:

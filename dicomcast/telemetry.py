@@ -28,7 +28,9 @@ def _allowed_only(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
 def configure(level: str = "info", form: str = "auto") -> None:
     """Set up logging for the process; `form` is `auto`, `json` or `console`."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -74,7 +74,9 @@ class Worker:
         self._due.set()
         self._app.give_up()
 
-    async def run(self, *, once: bool, replay: Replay | None = None, tail: bool = True, limit: float | None = None) -> Report:
+    async def run(
+        self, *, once: bool, replay: Replay | None = None, tail: bool = True, limit: float | None = None
+    ) -> Report:
         """Replay if asked to, then follow the feed: to its present end (`once`) or until stopped.
 
         Raises:

@@ -1,10 +1,12 @@
-"""What all tests share: real servers as fixtures, and hypothesis' pace."""
+"""What all tests share: hypothesis' pace."""
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "dicomcast", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
-settings.load_profile("dicomcast")
+_CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("quick", deadline=None, max_examples=40, suppress_health_check=_CHECKS)
+settings.register_profile("soak", deadline=None, max_examples=3000, suppress_health_check=_CHECKS)
+settings.load_profile(os.environ.get("DICOMCAST_TEST_PROFILE", "quick"))

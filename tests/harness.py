@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+from dicomcast.demo.fhir_server import fhir_server
 
 from dicomcast.demo.archive import Archive
 from dicomcast.demo.dicom_service import dicom_service
-from dicomcast.demo.fhir_server import fhir_server
 from dicomcast.demo.fhir_store import FhirStore
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.fhir import FhirServer
@@ -87,9 +87,7 @@ class Harness:
 
     def restart(self) -> None:
         """A new process: nothing is left but the state store."""
-        self.dicom = Http(
-            "dicom", DICOM_URL, transport=_Dated(self.dicom_app, self), budget=timedelta(0)
-        )
+        self.dicom = Http("dicom", DICOM_URL, transport=_Dated(self.dicom_app, self), budget=timedelta(0))
         self.server = Http(
             "fhir", "http://fhir.test/fhir", transport=httpx.ASGITransport(self.fhir_app), budget=timedelta(0)
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import sys
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,6 +34,7 @@ REQUIRED = {
     "DICOMCAST_FHIR__URL": "https://fhir.example.com/r4",
     "DICOMCAST_PATIENT__SYSTEM": "urn:oid:1.2.3",
 }
+MOUNT = settings_sources.DEFAULT_SECRETS_DIR  # as shipped
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -75,13 +74,31 @@ def test_defaults() -> None:
 
     assert settings.dicom.url == "https://dicom.example.com"
     assert settings.dicom.public_url == settings.dicom.url
-    assert (settings.dicom.kind, settings.dicom.api_version, settings.dicom.auth.kind) == ("azure", "auto", "none")
-    assert (settings.dicom.safety_lag, settings.dicom.timeout) == (timedelta(seconds=30), timedelta(seconds=60))
-    assert (settings.patient.mode, settings.patient.issuers, settings.patient.missing_id) == ("own", {}, "surrogate")
+    assert (settings.dicom.kind, settings.dicom.api_version, settings.dicom.auth.kind) == (
+        "azure",
+        "auto",
+        "none",
+    )
+    assert (settings.dicom.safety_lag, settings.dicom.timeout) == (
+        timedelta(seconds=30),
+        timedelta(seconds=60),
+    )
+    assert (settings.patient.mode, settings.patient.issuers, settings.patient.missing_id) == (
+        "own",
+        {},
+        "surrogate",
+    )
     assert (settings.mapping.strict, settings.mapping.timezone) == (False, None)
     assert settings.state.url == "sqlite:///dicomcast.db"
-    assert (settings.worker.poll_interval, settings.worker.retry_budget) == (timedelta(minutes=1), timedelta(minutes=2))
-    assert (settings.worker.start, settings.worker.concurrency, settings.worker.window) == ("beginning", 4, 2500)
+    assert (settings.worker.poll_interval, settings.worker.retry_budget) == (
+        timedelta(minutes=1),
+        timedelta(minutes=2),
+    )
+    assert (settings.worker.start, settings.worker.concurrency, settings.worker.window) == (
+        "beginning",
+        4,
+        2500,
+    )
     assert (settings.log.level, settings.log.format) == ("info", "auto")
 
 
@@ -173,7 +190,7 @@ def test_precedence(tmp_path: Path) -> None:
 
 def test_default_secrets_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Secret files are found without being asked for, where container engines mount them."""
-    assert Path("/run/secrets") == importlib.import_module("pathlib").Path("/run/secrets")
+    assert Path("/run/secrets") == MOUNT
     monkeypatch.setattr(settings_sources, "DEFAULT_SECRETS_DIR", tmp_path)
     (tmp_path / "DICOMCAST_LOG__LEVEL").write_text("error\n")
     assert load().log.level == "error"
@@ -434,14 +451,26 @@ def test_basic_auth() -> None:
     [
         ({"KIND": "digest"}, ["KIND: write none, basic, bearer"]),
         ({"TOKEN": "sesame"}, ["KIND is not set: write none, basic, bearer"]),
-        ({"KIND": "none", "TOKEN": "sesame"}, ["TOKEN: it does not go with the chosen KIND; remove it, or choose another"]),
+        (
+            {"KIND": "none", "TOKEN": "sesame"},
+            ["TOKEN: it does not go with the chosen KIND; remove it, or choose another"],
+        ),
         (
             {"KIND": "basic"},
-            ["USERNAME is not set: the user name, for kind basic", "PASSWORD is not set: the password, for kind basic"],
+            [
+                "USERNAME is not set: the user name, for kind basic",
+                "PASSWORD is not set: the password, for kind basic",
+            ],
         ),
-        ({"KIND": "basic", "USERNAME": "a:b", "PASSWORD": "sesame"}, ["USERNAME: write a name without a colon"]),
+        (
+            {"KIND": "basic", "USERNAME": "a:b", "PASSWORD": "sesame"},
+            ["USERNAME: write a name without a colon"],
+        ),
         ({"KIND": "basic", "USERNAME": "a", "PASSWORD": ""}, ["PASSWORD: write a secret"]),
-        ({"KIND": "bearer", "TOKEN": ""}, ["TOKEN: write the token alone: printable ASCII without blanks or line ends"]),
+        (
+            {"KIND": "bearer", "TOKEN": ""},
+            ["TOKEN: write the token alone: printable ASCII without blanks or line ends"],
+        ),
         (
             {"KIND": "bearer", "TOKEN": "Bearer sesame"},
             ["TOKEN: write the token alone: printable ASCII without blanks or line ends"],
@@ -546,7 +575,9 @@ def test_duration(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["30", "1.5", "0", "", "s", "P", "PT", "P1M", "P1DT", "-30s", "30 s", "1m1h", "1w", "inf"])
+@pytest.mark.parametrize(
+    "text", ["30", "1.5", "0", "", "s", "P", "PT", "P1M", "P1DT", "-30s", "30 s", "1m1h", "1w", "inf"]
+)
 def test_duration_refused(text: str) -> None:
     """A bare number, a month, a sign and the empty string are refused, with an example of what is right."""
     with pytest.raises(ValueError, match="write .*30s"):

@@ -200,7 +200,12 @@ async def test_patient_follows_the_newest_study(harness: Harness) -> None:
 
 async def test_patient_of_an_ehr_is_left_alone(harness: Harness) -> None:
     """A Patient that others own is referred to and not written (law 4)."""
-    theirs = {"resourceType": "Patient", "id": "ehr", "identifier": [{"system": SYSTEM, "value": "P1"}], "gender": "male"}
+    theirs = {
+        "resourceType": "Patient",
+        "id": "ehr",
+        "identifier": [{"system": SYSTEM, "value": "P1"}],
+        "gender": "male",
+    }
     harness.store.put(theirs)
     harness.put("1.2", "1.2.1", "1.2.1.1", PatientSex="F", PatientName="Doe")
     await harness.cast()
@@ -289,4 +294,3 @@ async def test_metadata_of_another_instance_is_parked(harness: Harness) -> None:
     entry = Entry(7, "", "1.2", "1.2.1", "1.2.1.1", Action.CREATE, EntryState.CURRENT, "", dataset("1.2", "1.2.1", "9"))
     (delta,) = group("s", [entry])
     assert "entry 7" in delta.fault
-

@@ -77,7 +77,7 @@ async def _demo(servers: _Servers, paths: list[Path], state: Path) -> None:
     try:
         stored = await _store(archive, paths)
         print(f"1. Stored {stored} of {len(paths)} files in the archive at {servers.dicom} (STOW-RS).")
-        print(f"   The others have no UIDs or are cut short: an archive refuses them.\n" if stored < len(paths) else "")
+        print("   The others have no UIDs or are cut short: an archive refuses them.\n" if stored < len(paths) else "")
         print(f"2. Cast the change feed into FHIR:        {await _cast(servers, state)}")
         series = await _largest_series(archive)
         instance = f"v2/studies/{series[0]}/series/{series[1]}/instances/{series[2]}"
@@ -168,11 +168,15 @@ async def _show(fhir: Http, study_uid: str) -> None:
         print(f"   {name:<16}{count:>5}")
     identifier = quote(f"urn:dicom:uid|urn:oid:{study_uid}", safe=":|")
     changed: dict[str, Any] = next(iter(await _search_all(fhir, f"ImagingStudy?identifier={identifier}")), {})
-    print(f"\n   The corrected study says: {changed.get('description')!r}, "
-          f"{changed.get('numberOfInstances', 0)} instances left, version {changed.get('meta', {}).get('versionId')}")
+    print(
+        f"\n   The corrected study says: {changed.get('description')!r}, "
+        f"{changed.get('numberOfInstances', 0)} instances left, version {changed.get('meta', {}).get('versionId')}"
+    )
     ct = [one for one in studies if any(code.get("code") == "CT" for code in one.get("modality", []))]
     if ct:
-        patient = max((one["subject"]["reference"] for one in ct), key=[one["subject"]["reference"] for one in ct].count)
+        patient = max(
+            (one["subject"]["reference"] for one in ct), key=[one["subject"]["reference"] for one in ct].count
+        )
         question = f"ImagingStudy?patient={patient}&modality=CT"
         print(f"\n   All CT studies of this patient:  GET {fhir.base_url}/{question}")
         print(f"   answers with {len(await _search_all(fhir, question))} of them.")

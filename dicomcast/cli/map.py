@@ -21,7 +21,9 @@ __all__ = ["map_files"]
 
 
 def map_files(
-    paths: Annotated[list[str], typer.Argument(metavar="FILE…", help="DICOM files, folders, DICOM JSON, or - for stdin.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="DICOM files, folders, DICOM JSON, or - for stdin.")
+    ],
     pretty: Annotated[bool, typer.Option("--pretty", help="Indent the JSON.")] = False,
     issues: Annotated[bool, typer.Option("--issues", help="Tell on stderr what is odd in the data.")] = False,
 ) -> None:

@@ -79,9 +79,7 @@ def _replay(first: int | None, last: int | None, studies: list[str] | None) -> R
     return Replay(first, last, tuple(studies or ()))
 
 
-def _run(
-    wanted: Replay, *, once: bool, tail: bool, limit: timedelta | None, dry_run: bool, strict: bool
-) -> None:
+def _run(wanted: Replay, *, once: bool, tail: bool, limit: timedelta | None, dry_run: bool, strict: bool) -> None:
     settings = load_settings()
     telemetry.configure(settings.log.level, settings.log.format)
     seconds = limit.total_seconds() if limit else None

@@ -172,9 +172,7 @@ class AzureFeed:
         if "v1" in self._offered:
             reading = by_sequence.read(self._page_v1, after=first - 1, latest=end, settled=now, size=size)
         else:
-            reading = by_time.read(
-                self._page_v2, by_time.Position(), until=now, overlap=0, size=size, seen=Cursor()
-            )
+            reading = by_time.read(self._page_v2, by_time.Position(), until=now, overlap=0, size=size, seen=Cursor())
         async for window in reading:
             wanted = tuple(entry for entry in window.entries if first <= entry.sequence <= end)
             if wanted:

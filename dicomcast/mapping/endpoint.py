@@ -24,9 +24,7 @@ def endpoint(base_url: str) -> JSON:
         "name": f"DICOM WADO-RS endpoint {base_url}",
         "payloadType": [
             {
-                "coding": [
-                    {"system": "http://terminology.hl7.org/CodeSystem/endpoint-payload-type", "code": "any"}
-                ],
+                "coding": [{"system": "http://terminology.hl7.org/CodeSystem/endpoint-payload-type", "code": "any"}],
                 "text": "DICOM WADO-RS",
             }
         ],

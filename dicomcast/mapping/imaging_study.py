@@ -33,9 +33,7 @@ __all__ = [
 ]
 
 # What we own on each level, beside `uid` and what `merge` counts; all else in a resource is foreign.
-STUDY_ELEMENTS = frozenset(
-    "started basedOn referrer interpreter procedureCode location reasonCode description".split()
-)
+STUDY_ELEMENTS = frozenset("started basedOn referrer interpreter procedureCode location reasonCode description".split())
 SERIES_ELEMENTS = frozenset("number modality description bodySite laterality specimen started performer".split())
 INSTANCE_ELEMENTS = frozenset("sopClass number title".split())
 

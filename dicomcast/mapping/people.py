@@ -35,7 +35,5 @@ def _identifier(item: Dataset) -> JSON:
             scheme = code.text(tag("CodingSchemeDesignator"))
             system = coding_system(scheme)
             assigner = item.text(tag("InstitutionName")) or ("" if system else scheme)
-            return without_empty(
-                {"system": system, "value": value, "assigner": without_empty({"display": assigner})}
-            )
+            return without_empty({"system": system, "value": value, "assigner": without_empty({"display": assigner})})
     return {}

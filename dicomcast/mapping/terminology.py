@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does not export it
 from pydicom.sr._snomed_dict import mapping as _snomed  # pydicom has no public name for this table
 from pydicom.sr.codedict import Collection
-from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does not export it
 
 __all__ = [
     "DCM",

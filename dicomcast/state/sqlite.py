@@ -69,16 +69,21 @@ class SqliteStore:
                     )
                 database.execute(
                     "INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)",
-                    (at.feed, to.sequence, to.timestamp, json.dumps(to.position), after.revision, _text(after.updated_at)),
+                    (
+                        at.feed,
+                        to.sequence,
+                        to.timestamp,
+                        json.dumps(to.position),
+                        after.revision,
+                        _text(after.updated_at),
+                    ),
                 )
                 _write_rows(database, at.feed, parked, resolved)
             return after
 
         return await self._run(write)
 
-    async def settle(
-        self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
-    ) -> None:
+    async def settle(self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()) -> None:
         """Settle rows without the cursor."""
 
         def write(database: sqlite3.Connection) -> None:

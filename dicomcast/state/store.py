@@ -27,9 +27,7 @@ class StateStore(Protocol):
             CursorMoved: the stored revision is not `at.revision`; nothing was written.
         """
 
-    async def settle(
-        self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
-    ) -> None:
+    async def settle(self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()) -> None:
         """Settle a replay or a retry: rows only, never the cursor."""
 
     async def parked(self, feed: str) -> list[Parked]:

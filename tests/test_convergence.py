@@ -1,0 +1,123 @@
+"""Law 1, convergence: any feed, cut anyhow, gives what one snapshot of the archive's end state gives."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomcast.model import StudyKey
+from tests.harness import CT, SR, Harness
+
+STUDIES = ["1.2", "1.3"]
+PARTITIONS = ["north", "south"]
+
+attributes = st.fixed_dictionaries(
+    {
+        "PatientID": st.sampled_from(["P1", "P2"]),
+        "PatientName": st.sampled_from(["Doe^Jane", "Roe^Rick", None]),
+        "SOPClassUID": st.sampled_from([CT, SR]),
+        "SeriesNumber": st.sampled_from([None, 1, 2]),
+        "InstanceNumber": st.sampled_from([None, 1, 2]),
+        "StudyDescription": st.sampled_from([None, "a", "b"]),
+        "StudyDate": st.sampled_from([None, "20240101", "20240201"]),
+        "AccessionNumber": st.sampled_from([None, "A1"]),
+    }
+)
+place = st.tuples(st.sampled_from(PARTITIONS), st.sampled_from(STUDIES), st.sampled_from("12"), st.sampled_from("12"))
+step = st.one_of(
+    st.tuples(st.just("put"), place, attributes),
+    st.tuples(st.just("delete"), place, st.sampled_from([1, 2, 3])),
+    st.tuples(st.just("update"), place, st.sampled_from(["P1", "P2", "P3"])),
+    st.tuples(st.just("cast"), st.sampled_from([1, 3, 2500]), st.none()),
+    st.tuples(st.just("again"), st.integers(1, 8), st.none()),
+    st.tuples(st.just("gap"), st.integers(1, 150), st.none()),
+)
+
+
+@pytest.mark.parametrize("api", ["v1", "v2"])
+@given(steps=st.lists(step, min_size=1, max_size=14))
+def test_law_1_convergence(api: str, steps: list[Any]) -> None:
+    """Folding a random feed in random windows, with entries delivered again, equals a snapshot of the end."""
+    asyncio.run(_converges(api, steps))
+
+
+async def _converges(api: str, steps: list[Any]) -> None:
+    folded = Harness(api=api, partitions=True)
+    for kind, what, how in steps:
+        await _play(folded, kind, what, how)
+    await folded.cast()
+    versions = folded.store.total_versions()
+    await folded.cast()
+    folded.restart()
+    await folded.open()
+    async for _ in folded.synchronizer.replay(1, None):
+        pass
+    assert folded.store.total_versions() == versions, "a second run or a replay wrote what was there already"
+
+    fresh = Harness(api=api, partitions=True)
+    fresh.archive, fresh.dicom_app = folded.archive, folded.dicom_app
+    fresh.restart()
+    fresh.now = folded.now
+    await fresh.open()
+    for partition in PARTITIONS:
+        for study in STUDIES:
+            await fresh.synchronizer.cast(_snapshot(fresh, partition, study))
+    assert _content(folded) == _content(fresh)
+    await folded.close()
+    await fresh.close()
+
+
+def _snapshot(harness: Harness, partition: str, study: str) -> Any:
+    from dicomcast.model import StudyDelta
+
+    return replace(StudyDelta(StudyKey(harness.feed.source, partition, study)), snapshot=True)
+
+
+async def _play(harness: Harness, kind: str, what: Any, how: Any) -> None:
+    if kind == "cast":
+        harness.window = what
+        harness.restart()
+        await harness.cast()
+    elif kind == "again":
+        await harness.open()
+        async for _ in harness.synchronizer.replay(what, what + 3):
+            pass
+    elif kind == "gap":
+        harness.archive.skip_sequences(what)
+    else:
+        _change(harness, kind, what, how)
+
+
+def _change(harness: Harness, kind: str, what: Any, how: Any) -> None:
+    partition, study, series, instance = what
+    uids = [study, f"{study}.{series}", f"{study}.{series}.{instance}"]
+    if kind == "put":
+        harness.put(*uids, partition, **how)
+    elif kind == "delete":
+        if harness.archive.catalogue(partition):
+            try:
+                harness.archive.delete(partition, *uids[:how])
+            except Exception as error:
+                assert type(error).__name__ == "NotFound"
+    else:
+        present = {one["0020000D"]["Value"][0] for one in harness.archive.catalogue(partition)}
+        if study in present:
+            harness.archive.bulk_update(partition, [study], {"00100020": {"vr": "LO", "Value": [how]}})
+
+
+def _content(harness: Harness) -> tuple[Any, Any]:
+    """Studies, and the Patients they refer to: one without studies is left over from before, and stays."""
+    studies = {one["id"]: _bare(one) for one in harness.studies()}
+    used = {one["subject"]["reference"] for one in studies.values()}
+    patients = {one["id"]: _bare(one) for one in harness.patients() if f"Patient/{one['id']}" in used}
+    return studies, patients
+
+
+def _bare(resource: dict[str, Any]) -> dict[str, Any]:
+    meta = {name: value for name, value in resource["meta"].items() if name not in ("versionId", "lastUpdated")}
+    return resource | {"meta": meta}
