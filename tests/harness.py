@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from dicomcast.demo.fhir_server import fhir_server
 
 from dicomcast.demo.archive import Archive
 from dicomcast.demo.dicom_service import dicom_service
+from dicomcast.demo.fhir_server import fhir_server
 from dicomcast.demo.fhir_store import FhirStore
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.fhir import FhirServer

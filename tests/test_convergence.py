@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomcast.model import StudyKey
 from tests.harness import CT, SR, Harness
 
 STUDIES = ["1.2", "1.3"]
@@ -64,18 +62,10 @@ async def _converges(api: str, steps: list[Any]) -> None:
     fresh.restart()
     fresh.now = folded.now
     await fresh.open()
-    for partition in PARTITIONS:
-        for study in STUDIES:
-            await fresh.synchronizer.cast(_snapshot(fresh, partition, study))
+    await fresh.synchronizer.replay_studies(STUDIES)
     assert _content(folded) == _content(fresh)
     await folded.close()
     await fresh.close()
-
-
-def _snapshot(harness: Harness, partition: str, study: str) -> Any:
-    from dicomcast.model import StudyDelta
-
-    return replace(StudyDelta(StudyKey(harness.feed.source, partition, study)), snapshot=True)
 
 
 async def _play(harness: Harness, kind: str, what: Any, how: Any) -> None:

@@ -488,7 +488,8 @@ def test_auth_refused(auth: dict[str, str], said: list[str]) -> None:
 MARK = "s3same"
 DISGUISES = (
     "{}", "{}s", "https://u:{}@host", "https://host/?{}", "https://host:{}", "ftp://{}", "https://{} x", "{{{}",
-    '{{"{}": "{}"}}', '["{}"]', "sqlite:/{}", "2025-01-{}", "2025-01-01T00:00:00{}", "urn {}", "a:{}:b", "{}\n", "../{}",
+    '{{"{}": "{}"}}', '["{}"]', "sqlite:/{}", "2025-01-{}", "2025-01-01T00:00:00{}", "urn {}", "a:{}:b", "{}\n",
+    "../{}",
 )  # fmt: skip
 
 

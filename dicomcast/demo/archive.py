@@ -118,12 +118,11 @@ def _serialised(method: Callable[Concatenate[Archive, _P], _R]) -> Callable[Conc
 class Archive:
     """Instances and the feed of their changes. Metadata handed out is shared: read it, do not write it."""
 
-    def __init__(
-        self, *, partitions: bool = False, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, *, partitions: bool = False, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.partitions = partitions
         self._clock = clock
         self._lock = threading.RLock()
+        self._held: list[_Row] | None = None
         self.reset()
 
     @_serialised
@@ -151,9 +150,7 @@ class Archive:
         return self.store(metadata, partition)
 
     @_serialised
-    def delete(
-        self, partition: str, study: str, series: str | None = None, instance: str | None = None
-    ) -> None:
+    def delete(self, partition: str, study: str, series: str | None = None, instance: str | None = None) -> None:
         """Delete a study, series or instance: one row per instance, all of the same time."""
         now = self._now()
         for key, version in self._select(partition, study, series, instance):
@@ -171,8 +168,7 @@ class Archive:
         for study in dict.fromkeys(study_uids):
             try:
                 versions = [
-                    (key, _Version(changed(old.read(), change_dataset)))
-                    for key, old in self._select(partition, study)
+                    (key, _Version(changed(old.read(), change_dataset))) for key, old in self._select(partition, study)
                 ]
             except (NotFound, MetadataUnreadable):
                 result.failed.append(study)
@@ -193,9 +189,7 @@ class Archive:
         return self._entry(self._by_time[-1], include_metadata) if self._by_time else None
 
     @_serialised
-    def page_v1(
-        self, offset: int = 0, limit: int = 10, *, include_metadata: bool = True
-    ) -> list[dict[str, Any]]:
+    def page_v1(self, offset: int = 0, limit: int = 10, *, include_metadata: bool = True) -> list[dict[str, Any]]:
         """The entries with `offset < sequence <= offset + limit`: none of them does not mean no more of them."""
         first = bisect_right(self._by_sequence, offset, key=_sequence)
         last = bisect_right(self._by_sequence, offset + limit, key=_sequence)
@@ -212,8 +206,8 @@ class Archive:
         include_metadata: bool = True,
     ) -> list[dict[str, Any]]:
         """At most `limit` entries of `start <= timestamp < end`, by (timestamp, sequence), after skipping `offset`."""
-        first = bisect_left(self._by_time, (ticks.parse(start) if start else ticks.MIN,), key=_time)
-        last = bisect_left(self._by_time, (ticks.parse(end) if end else ticks.MAX,), key=_time)
+        first = bisect_left(self._by_time, (ticks.parse(start) if start else ticks.MIN, 0), key=_time)
+        last = bisect_left(self._by_time, (ticks.parse(end) if end else ticks.MAX, 0), key=_time)
         rows = self._by_time[first:last][offset : offset + limit]
         return [self._entry(row, include_metadata) for row in rows]
 
@@ -262,9 +256,7 @@ class Archive:
             self._commit(row)
 
     @_serialised
-    def poison(
-        self, study: str, series: str, instance: str, kind: str, partition: str = DEFAULT_PARTITION
-    ) -> None:
+    def poison(self, study: str, series: str, instance: str, kind: str, partition: str = DEFAULT_PARTITION) -> None:
         """Make an instance's metadata "missing" or "corrupt": every page and read that includes it fails."""
         for _, version in self._select(partition, study, series, instance):
             version.fault = Fault(kind)
@@ -281,7 +273,7 @@ class Archive:
         self._sequence = 0
         self._by_sequence: list[_Row] = []
         self._by_time: list[_Row] = []
-        self._held: list[_Row] | None = None
+        self._held = None
         self._studies: dict[tuple[str, str], dict[InstanceKey, _Version]] = {}
         self._created: dict[str, int] = {}
 
@@ -343,5 +335,5 @@ def _sequence(row: _Row) -> int:
     return row.sequence
 
 
-def _time(row: _Row) -> tuple[int, ...]:
+def _time(row: _Row) -> tuple[int, int]:
     return row.ticks, row.sequence

@@ -19,9 +19,7 @@ LONG_MAX = 2**63 - 1
 class ChangeFeed:
     """The endpoints of the change feed. It lies at the base and spans all partitions."""
 
-    def __init__(
-        self, archive: Archive, casing: Literal["camel", "pascal"], empty: Literal["null", "204"]
-    ) -> None:
+    def __init__(self, archive: Archive, casing: Literal["camel", "pascal"], empty: Literal["null", "204"]) -> None:
         self.archive, self.casing, self.empty = archive, casing, empty
 
     async def page_v1(self, request: Request) -> Response:

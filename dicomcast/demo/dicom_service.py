@@ -143,7 +143,7 @@ class DicomWeb:
     async def store(self, request: Request) -> Response:
         """STOW-RS. A partition comes into being with its first instance."""
         _accept_dicom_json(request)
-        partition, [study] = self._partition(request, must_exist=False), (_uids(request) or [None])
+        partition, study = self._partition(request, must_exist=False), next(iter(_uids(request)), None)
         files = _files(request.headers.get("content-type", ""), await request.body())
         if not files:
             return Response(status_code=204)
@@ -180,7 +180,8 @@ class DicomWeb:
         try:
             match json.loads(await request.body()):
                 case {"studyInstanceUids": [*study_uids], "changeDataset": {**change}}:
-                    result = self.archive.bulk_update(partition, [str(uid) for uid in study_uids], change)
+                    changes = {str(tag): element for tag, element in change.items()}
+                    result = self.archive.bulk_update(partition, [str(uid) for uid in study_uids], changes)
                 case _:
                     raise ValueError("The request body must have studyInstanceUids and changeDataset.")
         except ValueError as error:

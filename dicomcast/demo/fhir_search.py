@@ -175,6 +175,4 @@ _SPECIAL = {
     "ServiceRequest": _SUBJECT,
 }
 
-PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
-    kind: {**_EVERY, **_SPECIAL.get(kind, {})} for kind in MODELS
-}
+PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {kind: {**_EVERY, **_SPECIAL.get(kind, {})} for kind in MODELS}

@@ -156,9 +156,7 @@ _RULES: Mapping[tuple[str, str], Rule] = {
     ("Patient", "gender"): _codes("male female other unknown"),
     ("Practitioner", "gender"): _codes("male female other unknown"),
     ("link", "type"): _codes("replaced-by replaces refer seealso"),
-    ("ServiceRequest", "status"): _codes(
-        "draft active on-hold revoked completed entered-in-error unknown"
-    ),
+    ("ServiceRequest", "status"): _codes("draft active on-hold revoked completed entered-in-error unknown"),
     ("ServiceRequest", "intent"): _codes(
         "proposal plan directive order original-order reflex-order filler-order instance-order option"
     ),

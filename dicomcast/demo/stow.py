@@ -40,9 +40,7 @@ def store(
     return (200 if not failed else 202 if stored else 409), response
 
 
-def _store_file(
-    archive: Archive, content: bytes, partition: str, study: str | None
-) -> tuple[StoreStatus, Dataset]:
+def _store_file(archive: Archive, content: bytes, partition: str, study: str | None) -> tuple[StoreStatus, Dataset]:
     try:
         dataset = dcmread(BytesIO(content), stop_before_pixels=True)
     except Exception:  # not Part 10, truncated, or whatever else pydicom's parsers trip over
@@ -55,6 +53,4 @@ def _store_file(
 def _reference(dataset: Dataset) -> dict[str, Any]:
     """ReferencedSOPClassUID and ReferencedSOPInstanceUID, as far as the dataset has them."""
     sources = {"00081150": "SOPClassUID", "00081155": "SOPInstanceUID"}
-    return {
-        tag: {"vr": "UI", "Value": [str(uid)]} for tag, name in sources.items() if (uid := dataset.get(name))
-    }
+    return {tag: {"vr": "UI", "Value": [str(uid)]} for tag, name in sources.items() if (uid := dataset.get(name))}

@@ -32,5 +32,7 @@ def parse(value: str) -> int:
     moment, fraction, zone = match.groups()
     if zone is None:
         raise ValueError("Date and time value must specify a time zone.")
-    seconds = (datetime.fromisoformat(moment + ("" if "T" in moment else "T00:00") + zone) - _EPOCH) // timedelta(seconds=1)
+    seconds = (datetime.fromisoformat(moment + ("" if "T" in moment else "T00:00") + zone) - _EPOCH) // timedelta(
+        seconds=1
+    )
     return seconds * 10_000_000 + int((fraction or "").ljust(7, "0"))

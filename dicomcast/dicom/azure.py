@@ -63,7 +63,7 @@ class AzureFeed:
         refused = None
         for version in ("v2", "v1"):
             try:
-                answer = await self._http.request("GET", f"{version}/changefeed/latest", budget=budget)
+                answer = await self._latest(version, budget=budget)
             except Rejected as error:
                 refused = error
                 continue
@@ -182,8 +182,10 @@ class AzureFeed:
         """The newest entry; in v2 the newest by time."""
         return _newest(await self._latest())
 
-    async def _latest(self) -> Answer:
-        return await self._http.request("GET", f"{self.version}/changefeed/latest", params={"includeMetadata": "false"})
+    async def _latest(self, version: str = "", *, budget: float | None = None) -> Answer:
+        """Without metadata, which may be corrupt."""
+        url = f"{version or self.version}/changefeed/latest"
+        return await self._http.request("GET", url, params={"includeMetadata": "false"}, budget=budget)
 
     async def partitions(self) -> list[str]:
         """The names of the partitions, "" for the one without a name."""
