@@ -64,9 +64,9 @@ format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 lock: ## Resolve the dependencies anew (needs uv).
-	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra prometheus -o requirements/runtime.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
-	$(UV_COMPILE) pyproject.toml --extra demo --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra demo --extra prometheus --group build --group test --group check -o requirements/dev.txt
 	echo sekmet-fhir==0.1.1 | $(UV_COMPILE) - -o requirements/sekmet.txt
 
 clean: ## Remove what the targets made.

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from dicomcast.auth import BearerToken, basic
+from dicomcast.casting import Caster
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.dry_run import DryRunServer, DryRunStore
 from dicomcast.fhir import FhirServer
@@ -32,6 +33,8 @@ from dicomcast.settings import (
 )
 from dicomcast.state import StateStore, open_store
 from dicomcast.sync import Synchronizer
+from dicomcast.tenure import Tenure
+from dicomcast.vitals import Vitals
 
 if TYPE_CHECKING:
     import httpx
@@ -48,7 +51,9 @@ class App:
     feed: AzureFeed
     fhir: FhirServer
     store: StateStore
+    tenure: Tenure
     synchronizer: Synchronizer
+    vitals: Vitals
     start: Start
     give_up: Callable[[], None]
 
@@ -74,6 +79,7 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
         issuers=patient.issuers,
         surrogate=patient.missing_id == "surrogate",
         timezone=ZoneInfo(mapping.timezone) if mapping.timezone else None,
+        strict=mapping.strict,
     )
 
 
@@ -85,8 +91,6 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
         stack.push_async_callback(dicom.close)
         server = _http("fhir", settings.fhir, settings)
         stack.push_async_callback(server.close)
-        store = open_store(settings.state.url)
-        stack.push_async_callback(store.close)
         feed = AzureFeed(
             dicom,
             public_url=settings.dicom.public_url,
@@ -94,28 +98,44 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             lag=settings.dicom.safety_lag,
         )
         fhir = FhirServer(server) if dry_run is None else DryRunServer(server, dry_run)
-        store = store if dry_run is None else DryRunStore(store)
+        store = open_store(settings.state.url) if dry_run is None else DryRunStore(open_store(settings.state.url))
+        stack.push_async_callback(store.close)
+        tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
+        mapping = rules(settings.patient, settings.mapping)
+        caster = Caster(feed, fhir, mapping, mode=settings.patient.mode, fence=lambda: tenure.epoch)
         synchronizer = Synchronizer(
             feed,
             fhir,
             store,
-            rules(settings.patient, settings.mapping),
-            clock=lambda: datetime.now(UTC),
-            mode=settings.patient.mode,
+            tenure,
+            caster,
+            clock=_now,
             concurrency=settings.worker.concurrency,
             window=settings.worker.window,
         )
+        vitals = Vitals(source=feed.source, peers=(dicom, server))
 
         def give_up() -> None:
             dicom.give_up()
             server.give_up()
 
-        yield App(feed, fhir, store, synchronizer, settings.worker.start, give_up)
+        yield App(feed, fhir, store, tenure, synchronizer, vitals, settings.worker.start, give_up)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
     url = canonical(group.url) if isinstance(group, DicomSettings) else group.url
-    return Http(peer, url, auth=_auth(group.auth), timeout=group.timeout, budget=settings.worker.retry_budget)
+    return Http(
+        peer,
+        url,
+        auth=_auth(group.auth),
+        timeout=group.timeout,
+        budget=settings.worker.retry_budget,
+        concurrency=2 * settings.worker.concurrency,  # a study may read some instances at once
+    )
 
 
 def _auth(auth: Auth) -> httpx.Auth | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dicomcast.bundle import Write, transaction
 from dicomcast.fhir import FhirServer, Written
 from dicomcast.http import Http, dump_json
-from dicomcast.model import Checkpoint, Cursor, Parked, StudyKey
+from dicomcast.model import Checkpoint, Cursor, Lease, Parked, StudyKey
 from dicomcast.state import StateStore
 
 __all__ = ["DryRunServer", "DryRunStore"]
@@ -25,11 +25,11 @@ class DryRunServer(FhirServer):
     async def write(self, writes: list[Write]) -> list[Written]:
         """Show the bundle, and answer as if it had been taken."""
         self._show(dump_json(transaction(writes)))
-        return [Written(200, write.resource["id"], "dry-run") for write in writes]
+        return [Written(200 if write.version else 201, write.resource["id"], "dry-run") for write in writes]
 
 
 class DryRunStore:
-    """A state store that is read, but not written to."""
+    """A state store that is read, but not written to; it needs no lease, since nothing is settled."""
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
@@ -39,12 +39,25 @@ class DryRunStore:
         return await self._store.load(feed)
 
     async def advance(
-        self, at: Checkpoint, *, to: Cursor, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
+        self,
+        at: Checkpoint,
+        *,
+        to: Cursor,
+        parked: Sequence[Parked] = (),
+        resolved: Collection[StudyKey] = (),
+        epoch: int | None = None,
     ) -> Checkpoint:
         """The checkpoint that would be."""
-        return replace(at, cursor=to)
+        return replace(at, cursor=to, revision=at.revision + 1)
 
-    async def settle(self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()) -> None:
+    async def settle(
+        self,
+        feed: str,
+        *,
+        parked: Sequence[Parked] = (),
+        resolved: Collection[StudyKey] = (),
+        epoch: int | None = None,
+    ) -> None:
         """Leave the rows as they are."""
 
     async def parked(self, feed: str) -> list[Parked]:
@@ -54,6 +67,17 @@ class DryRunStore:
     async def due(self, feed: str, now: datetime, limit: int = 100) -> list[Parked]:
         """The real rows that are due."""
         return await self._store.due(feed, now, limit)
+
+    async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
+        """As if nobody else were there."""
+        return Lease(feed, owner, 0, now + ttl)
+
+    async def lease(self, feed: str) -> Lease | None:
+        """The real lease."""
+        return await self._store.lease(feed)
+
+    async def release(self, lease: Lease) -> None:
+        """There is nothing to release."""
 
     async def close(self) -> None:
         """Close the store."""

@@ -7,7 +7,9 @@
     + Conflict                   409, 412: forget, re-read, re-merge
   x Rejected(status, codes)      this request will never succeed: the study steps aside (is parked)
     + NotFound                   404, 410
-  x Fatal                        exit 77: credentials, permission, or another worker took over
+  x Fatal                        exit 77: somebody must act, or somebody else does
+    + Unauthorized               credentials or permission refused
+    + LeaseLost                  another worker is active on this source
     + CursorMoved                somebody else settled a window since we loaded the checkpoint
   x StateError                   exit 75: the state store cannot be read or written
 
@@ -23,11 +25,13 @@ __all__ = [
     "CursorMoved",
     "DicomCastError",
     "Fatal",
+    "LeaseLost",
     "NotFound",
     "Rejected",
     "Retriable",
     "SourceReset",
     "StateError",
+    "Unauthorized",
 ]
 
 
@@ -48,13 +52,33 @@ class SourceReset(ConfigError):
 
 
 class Retriable(DicomCastError):
-    """The peer did not answer, or not with what can be used now. `retry_after` is in seconds."""
+    """The peer did not answer, or not with what can be used now.
+
+    `retry_after` is in seconds, `throttled` whether the peer asked for less (429, 503): then what was asked
+    for is not to blame. `peer` is `dicom` or `fhir`.
+    """
 
     exit_code = 75
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        peer: str = "",
+        status: int | None = None,
+        codes: tuple[str, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.peer = peer
+        self.status = status
+        self.codes = codes
         self.retry_after = retry_after
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the peer has too much to do, rather than trouble with this request."""
+        return self.status in (429, 503)
 
 
 class Conflict(Retriable):
@@ -65,19 +89,24 @@ class Rejected(DicomCastError):
     """The peer understood and refused, or the data cannot be cast: the same request would fail again.
 
     `reason` is a short slug for tables and metrics, `codes` the OperationOutcome `issue.code` (with
-    `issue.expression`), `status` the HTTP status if there was one.
+    `issue.expression`), `status` the HTTP status if there was one, `peer` who refused: `dicom`, `fhir`, or
+    "" for ourselves. Where it is not about one study, everything depends on it, and is waited for.
     """
+
+    exit_code = 75
 
     def __init__(
         self,
         message: str,
         *,
         reason: str = "rejected",
+        peer: str = "",
         status: int | None = None,
         codes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message)
         self.reason = reason
+        self.peer = peer
         self.status = status
         self.codes = codes
 
@@ -87,9 +116,17 @@ class NotFound(Rejected):
 
 
 class Fatal(DicomCastError):
-    """Credentials or permission refused: nothing can be done until an operator acts."""
+    """We cannot go on by ourselves."""
 
     exit_code = 77
+
+
+class Unauthorized(Fatal):
+    """Credentials or permission refused (401, 403): nothing can be done until an operator acts."""
+
+
+class LeaseLost(Fatal):
+    """Another worker holds the lease of this source: it is active, and we are not."""
 
 
 class CursorMoved(Fatal):

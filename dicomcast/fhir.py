@@ -105,12 +105,15 @@ class FhirServer:
 
     async def search(self, kind: str, query: dict[str, str]) -> list[JSON]:
         """All matches of a search, over all its pages."""
-        answer = await self._http.request(
-            "POST",
-            f"{kind}/_search",
-            content=urlencode(query | {"_count": "200"}).encode(),
-            headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": _FHIR_JSON},
-        )
+        try:
+            answer = await self._http.request(
+                "POST",
+                f"{kind}/_search",
+                content=urlencode(query | {"_count": "200"}).encode(),
+                headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": _FHIR_JSON},
+            )
+        except NotFound as error:  # A search finds nothing, but is always there: this is not the server that we know.
+            raise Retriable(f"{error}; see FHIR__URL", peer="fhir", status=error.status) from None
         matches: list[JSON] = []
         while True:
             page = _resource(answer, "Bundle")
@@ -125,7 +128,11 @@ class FhirServer:
         links = page.get("link", [])
         url = next((link.get("url", "") for link in links if link.get("relation") == "next"), "")
         if url and urlsplit(url)[:2] not in (urlsplit(self._http.base_url)[:2], ("", "")):
-            raise Rejected("the FHIR server links to a next page on another host; see FHIR__URL", reason="foreign-link")
+            raise Rejected(
+                "the FHIR server links to a next page on another host; see FHIR__URL",
+                reason="foreign-link",
+                peer="fhir",
+            )
         return str(url)
 
     async def read(self, kind: str, resource_id: str) -> JSON | None:
@@ -148,7 +155,6 @@ class FhirServer:
         return [written for one in batches(writes) for written in await self._post(one)]
 
     async def _post(self, bundle: JSON) -> list[Written]:
-        deletes = any(entry["request"]["method"] == "DELETE" for entry in bundle["entry"])
         try:
             answer = await self._http.request(
                 "POST",
@@ -157,12 +163,11 @@ class FhirServer:
                 headers={"Content-Type": _FHIR_JSON, "Accept": _FHIR_JSON, "Prefer": "return=minimal"},
             )
         except NotFound as error:
-            if deletes:  # Some servers refuse to delete what is gone: then it is time to look again.
-                raise Conflict(str(error)) from None
-            raise
+            # Some servers refuse to delete or to update what is gone: then it is time to look again.
+            raise Conflict(str(error), peer="fhir", status=error.status, codes=error.codes) from None
         responses = [_written(response) for response in _entries(_resource(answer, "Bundle"), "response")]
         if len(responses) != len(bundle["entry"]):
-            raise Retriable("the FHIR server did not answer every entry of a bundle")
+            raise Retriable("the FHIR server did not answer every entry of a bundle", peer="fhir")
         for response in responses:
             _refuse(response)
         return responses
@@ -196,7 +201,7 @@ def _resource(answer: Answer, kind: str) -> JSON:
     if isinstance(resource, dict) and resource.get("resourceType") == kind:
         return resource
     what = resource.get("resourceType", "JSON") if isinstance(resource, dict) else "no FHIR JSON"
-    raise Retriable(f"the FHIR server sent {what} where a {kind} was expected; see FHIR__URL")
+    raise Retriable(f"the FHIR server sent {what} where a {kind} was expected; see FHIR__URL", peer="fhir")
 
 
 def _entries(bundle: JSON, member: str) -> Iterator[JSON]:
@@ -218,9 +223,9 @@ def _written(response: JSON) -> Written:
 
 def _refuse(written: Written) -> None:
     """An entry of a batch has its own outcome, as the status of a transaction is that of all."""
-    error = refusal(written.status, f"the FHIR server answered {written.status} to an entry of a batch")
+    error = refusal(written.status, f"the FHIR server answered {written.status} to an entry of a batch", peer="fhir")
     if isinstance(error, NotFound):
-        raise Conflict(str(error))
+        raise Conflict(str(error), peer="fhir", status=error.status)
     if error is not None:
         raise error
 

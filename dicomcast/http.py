@@ -18,7 +18,8 @@ import httpx
 import orjson
 import tenacity
 
-from dicomcast.errors import Conflict, DicomCastError, Fatal, NotFound, Rejected, Retriable
+from dicomcast.errors import Conflict, DicomCastError, NotFound, Rejected, Retriable, Unauthorized
+from dicomcast.limiter import Limiter
 
 __all__ = ["Answer", "Http", "dump_json", "issue_codes", "parse_json", "refusal"]
 
@@ -52,13 +53,16 @@ class Http:
         auth: httpx.Auth | None = None,
         timeout: timedelta = timedelta(seconds=60),
         budget: timedelta = timedelta(minutes=2),
+        concurrency: int = 8,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.peer = peer
         self.base_url = base_url
         self.requests = 0
+        self.retries = 0
         self._budget = budget.total_seconds()
         self._stop = asyncio.Event()
+        self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
             auth=auth,
@@ -93,13 +97,13 @@ class Http:
         Raises:
             Retriable: the peer did not answer usably within the budget (`Conflict` at once).
             Rejected: it refused this request (`NotFound`: does not have it).
-            Fatal: it refused our credentials.
+            Unauthorized: it refused our credentials.
         """
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, Retriable) and not isinstance(e, Conflict)),
             wait=_wait,
             stop=self._spent(self._budget if budget is None else budget),
-            sleep=self._sleep,
+            sleep=self._again,
             reraise=True,
         )
         request = self._client.build_request(method, url, params=params, content=content, headers=headers)
@@ -113,22 +117,38 @@ class Http:
 
         return spent
 
+    async def _again(self, seconds: float) -> None:
+        self.retries += 1
+        await self._sleep(seconds)
+
     async def _sleep(self, seconds: float) -> None:
+        if not seconds:
+            return
         try:
             await asyncio.wait_for(self._stop.wait(), seconds)
         except TimeoutError:
             return
 
     async def _send(self, request: httpx.Request) -> Answer:
-        self.requests += 1
+        await self._sleep(self._limiter.pause)
+        async with self._limiter.slot() as began:
+            self.requests += 1
+            try:
+                return self._translate(request, await self._exchange(request))
+            except Retriable as error:
+                if error.throttled:
+                    self._limiter.throttled(began, min(error.retry_after or 0.0, _LONGEST_WAIT))
+                raise
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
         try:
-            response = await self._client.send(request)
+            return await self._client.send(request)
         except httpx.InvalidURL as error:
-            raise Rejected(f"{self.peer}: the address is not a URL", reason="bad-url") from error
+            raise Rejected(f"{self.peer}: the address is not a URL", reason="bad-url", peer=self.peer) from error
         except httpx.HTTPError as error:
             # The text of an httpx error may hold the URL; its class says all that is needed.
-            raise Retriable(f"{self.peer} at {self.base_url} does not answer ({type(error).__name__})") from None
-        return self._translate(request, response)
+            said = f"{self.peer} at {self.base_url} does not answer ({type(error).__name__})"
+            raise Retriable(said, peer=self.peer) from None
 
     def _translate(self, request: httpx.Request, response: httpx.Response) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -136,34 +156,38 @@ class Http:
         said = f"{self.peer} answered {response.status_code} to {request.method} {request.url.path}"
         said += f" ({', '.join(codes)})" if codes else ""
         error = refusal(
-            response.status_code, said, codes=codes, retry_after=_retry_after(headers.get("retry-after", ""))
+            response.status_code,
+            said,
+            peer=self.peer,
+            codes=codes,
+            retry_after=_retry_after(headers.get("retry-after", "")),
         )
-        if isinstance(error, Fatal):
-            raise Fatal(f"{said}: check {self.peer.upper()}__AUTH, and the role that it has there")
         if error is not None:
             raise error
+        self._limiter.answered()
         return Answer(response.status_code, headers, response.content, str(request.url))
 
 
 def refusal(
-    status: int, said: str, *, codes: tuple[str, ...] = (), retry_after: float | None = None
+    status: int, said: str, *, peer: str, codes: tuple[str, ...] = (), retry_after: float | None = None
 ) -> DicomCastError | None:
     """What a status code means for what to do next, None if all is well: the one place that tells them apart."""
     match status:
         case status if 200 <= status < 300:
             return None
         case 401 | 403:
-            return Fatal(said)
+            return Unauthorized(f"{said}: check {peer.upper()}__AUTH, and the role that it has there")
         case 404 | 410:
-            return NotFound(said, reason="not-found", status=status, codes=codes)
+            return NotFound(said, reason="not-found", peer=peer, status=status, codes=codes)
         case 409 | 412:
-            return Conflict(said)
+            return Conflict(said, peer=peer, status=status, codes=codes)
         case 408 | 425 | 429 | 500 | 502 | 503 | 504:
-            return Retriable(said, retry_after=retry_after)
+            return Retriable(said, peer=peer, status=status, codes=codes, retry_after=retry_after)
         case status if status < 400:
-            return Retriable(f"{said}, which is no answer: is the URL right, and what stands in between?")
+            said = f"{said}, which is no answer: is the URL right, and what stands in between?"
+            return Retriable(said, peer=peer, status=status)
         case _:
-            return Rejected(said, reason="refused", status=status, codes=codes)
+            return Rejected(said, reason="refused", peer=peer, status=status, codes=codes)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:

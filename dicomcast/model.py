@@ -17,6 +17,7 @@ __all__ = [
     "Instance",
     "InstanceKey",
     "Issue",
+    "Lease",
     "Outcome",
     "Parked",
     "Severity",
@@ -128,6 +129,16 @@ class Checkpoint:
     cursor: Cursor | None
     revision: int = 0
     updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to settle a feed, until `expires_at`. `epoch` grows with every new owner, and fences the old one."""
+
+    feed: str
+    owner: str
+    epoch: int
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

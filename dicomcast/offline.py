@@ -26,8 +26,8 @@ def bundle_of(instances: Iterable[tuple[str, Instance]], rules: Rules) -> tuple[
         key = StudyKey("", "", study_uid)
         content = draft(None, StudyDelta(key, held, snapshot=True), rules, "")
         desired = patient(content.dataset, rules, study_uid) if content.dataset is not None else None
-        issues += content.issues
         if desired is None:
+            issues += content.issues
             continue
         identifier = desired["identifier"][0]
         desired["id"] = patient_id(identifier.get("system", ""), identifier["value"])
@@ -36,4 +36,5 @@ def bundle_of(instances: Iterable[tuple[str, Instance]], rules: Rules) -> tuple[
         study = merge_study(None, content, key, rules, Links(subject, "", ""), study_id(key))
         writes.setdefault(desired["id"], Write(Method.PUT, desired))
         writes[study["id"]] = Write(Method.PUT, study)
+        issues += content.issues
     return transaction(list(writes.values())), issues

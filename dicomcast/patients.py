@@ -141,8 +141,13 @@ class Patients:
             named = f"Patient/{existing['id']}" == subject.get("reference")
             if named and self._ours(existing) and patient_spoken_for(existing)[1:] == (key.study_uid, key.partition):
                 heir = await self._heir(existing, key, above=_GONE)
-                return self._write(existing, heir) if heir else []
+                return self._write(existing, heir) if heir else self._orphan(existing, key)
         return []
+
+    def _orphan(self, existing: JSON, key: StudyKey) -> list[Write]:
+        """No study speaks any more, so that the next one does, however old it is."""
+        meta = existing.get("meta", {}) | {"source": self._feed.base_url(key.partition)}
+        return _changed(existing, existing | {"meta": meta})
 
     async def _heir(self, existing: JSON, leaving: StudyKey, *, above: Turn) -> _Claim | None:
         """What the newest other study of a Patient says, if it is newer than `above`."""

@@ -20,6 +20,7 @@ from dicomcast.durations import parse_duration
 from dicomcast.errors import ConfigError
 from dicomcast.settings_sources import DELIMITER, PREFIX, Given, explain, printed, read, tree, variables
 from dicomcast.settings_values import (
+    Address,
     Duration,
     HttpUrl,
     Issuers,
@@ -42,6 +43,7 @@ __all__ = [
     "BearerAuth",
     "DicomSettings",
     "FhirSettings",
+    "HealthSettings",
     "LogSettings",
     "MappingSettings",
     "NoAuth",
@@ -189,10 +191,23 @@ class WorkerSettings(Group):
     window: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=2500, description="How many entries of the change feed are settled together."
     )
+    lease: Annotated[Duration, between("1s", "1h")] = Field(
+        default=parse_duration("1m"),
+        description="How long another worker waits after the last sign of life of this one, before it takes over.",
+    )
     retry_budget: Annotated[Duration, between("0s", "1d")] = Field(
         default=parse_duration("2m"),
         description="How long one request is retried before its server counts as down until the next poll.",
     )
+
+
+class HealthSettings(Group):
+    """The health port: /livez, /readyz and /metrics."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="The port; unset, there is none."
+    )
+    address: Address = Field(default="0.0.0.0", description="The address to listen on.")
 
 
 class LogSettings(Group):
@@ -245,6 +260,7 @@ class Settings(Root):
     mapping: MappingSettings = MappingSettings()
     state: StateSettings = StateSettings()
     worker: WorkerSettings = WorkerSettings()
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 
 

@@ -18,6 +18,7 @@ from pydantic_settings import NoDecode
 from dicomcast.durations import parse_duration
 
 __all__ = [
+    "Address",
     "Duration",
     "HttpUrl",
     "Issuers",
@@ -137,6 +138,7 @@ def between(shortest: str, longest: str) -> Any:  # as pydantic types its Field:
     return Field(ge=parse_duration(shortest), le=parse_duration(longest))
 
 
+Address = Annotated[str, Field(pattern=r"^[0-9A-Za-z.:-]+$"), Written("an IP address or a host name")]
 HttpUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
 Uri = Annotated[str, AfterValidator(_absolute_uri), Written("an absolute URI")]
 Issuers = Annotated[dict[str, Uri], NoDecode, BeforeValidator(_issuers), Written("JSON (in TOML, a table)")]

@@ -41,4 +41,6 @@ def configure(level: str = "info", form: str = "auto") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
+    # What is wrong with a value is told by the issues of the mapping, and pydicom would print the value.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s", force=True)

@@ -1,7 +1,8 @@
-"""The life of a worker: open the peers, drain the feed, wait for the next poll, stop when told to.
+"""The life of a worker: take the lease, open the peers, drain the feed, wait for the next poll, stop when told to.
 
-A peer that is down stops the feed where it is, for as long as it takes. SIGTERM and Ctrl-C finish the
-window in hand; the schedule only pokes, so that stopping it cancels nothing.
+A peer that is away, throttles or refuses credentials stops the feed where it is, for as long as it takes;
+with `once`, for as long as was allowed. SIGTERM and Ctrl-C finish the window in hand; the schedule only
+pokes, so that stopping it cancels nothing.
 """
 
 from __future__ import annotations
@@ -9,53 +10,70 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import signal
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from dicomcast.app import App
-from dicomcast.errors import Retriable, StateError
-from dicomcast.model import Checkpoint, Outcome
+from dicomcast.errors import (
+    ConfigError,
+    CursorMoved,
+    DicomCastError,
+    LeaseLost,
+    Rejected,
+    Retriable,
+    SourceReset,
+    StateError,
+    Unauthorized,
+)
+from dicomcast.model import Checkpoint, StudyKey
+from dicomcast.signals import stopping
 from dicomcast.sync import Cast
+from dicomcast.vitals import Backlog, Phase, Report
 
-__all__ = ["Replay", "Report", "Worker"]
+__all__ = ["Job", "Replay", "Worker"]
 
 _log = structlog.get_logger()
 
 # How long a window may take to finish after a stop signal, before it is dropped (and read again later).
 _GRACE = 20.0
+# What one waits for, whether it is a run to the present end of the feed or an endless one.
+_PASSING = (Retriable, Rejected, StateError, LeaseLost, CursorMoved)
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What to cast once more: a stretch of the feed, or studies by their UID."""
+    """What to cast once more: a stretch of the feed, studies by their UID, or parked studies by their key."""
 
     first: int | None = None
     last: int | None = None
     studies: Sequence[str] = ()
+    keys: Collection[StudyKey] = ()
 
     def __bool__(self) -> bool:
-        return self.first is not None or bool(self.studies)
+        return self.first is not None or bool(self.studies) or bool(self.keys)
 
 
-@dataclass(slots=True)
-class Report:
-    """What a run did."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is for: a replay first, then the feed (`tail`) to its present end (`once`) or for ever.
 
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    `limit` is in seconds: after it a run finishes the window in hand and ends.
+    """
 
-    def add(self, casts: list[Cast]) -> None:
-        """Count the casts of a window."""
-        self.outcomes.update(cast.outcome for cast in casts)
+    once: bool = True
+    replay: Replay = Replay()
+    tail: bool = True
+    limit: float | None = None
 
-    def __str__(self) -> str:
-        counts = ", ".join(f"{self.outcomes[outcome]} {outcome.value}" for outcome in Outcome if self.outcomes[outcome])
-        return counts or "nothing new"
+    @property
+    def ends(self) -> bool:
+        """Whether it ends by itself."""
+        return self.once or not self.tail
 
 
 class Worker:
@@ -63,10 +81,13 @@ class Worker:
 
     def __init__(self, app: App, *, poll_interval: timedelta = timedelta(minutes=1)) -> None:
         self._app = app
-        self._poll_interval = poll_interval
+        self._vitals = app.vitals
+        self._poll_interval = poll_interval.total_seconds()
         self._stop = asyncio.Event()
         self._due = asyncio.Event()
-        self.report = Report()
+        self._met = False
+        self._replayed = False
+        self._trouble: DicomCastError | None = None
 
     def stop(self) -> None:
         """Finish the window in hand, then end."""
@@ -74,69 +95,169 @@ class Worker:
         self._due.set()
         self._app.give_up()
 
-    async def run(
-        self, *, once: bool, replay: Replay | None = None, tail: bool = True, limit: float | None = None
-    ) -> Report:
-        """Replay if asked to, then follow the feed: to its present end (`once`) or until stopped.
+    async def run(self, job: Job) -> Report:
+        """Do a job.
 
         Raises:
-            Retriable: with `once`, a peer stayed away for `limit` seconds.
-            ConfigError, Fatal, StateError: see there.
+            Retriable, Rejected, StateError: a job that ends found a peer or the store away for too long.
+            LeaseLost: … or another worker active for too long.
+            Unauthorized: … or its credentials refused.
+            ConfigError: a peer is not what the settings say.
         """
-        with _signals(asyncio.get_running_loop(), self.stop):
-            work = asyncio.create_task(self._work(once=once, replay=replay, tail=tail, limit=limit))
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                await asyncio.wait({work}, timeout=_GRACE)
-            stopping.cancel()
-            if not work.done():
-                work.cancel()
-            try:
-                await work
-            except asyncio.CancelledError:
-                _log.warning("window.dropped", reason="it did not finish in time after the stop signal")
-            except Retriable:
-                if not self._stop.is_set():
-                    raise
-        return self.report
+        loop = asyncio.get_running_loop()
+        end = math.inf if job.limit is None else loop.time() + job.limit
+        with stopping(self.stop):
+            # Endless, both: one that ends by itself has a defect, which must be heard of.
+            beside = [asyncio.create_task(self._beat()), asyncio.create_task(self._app.tenure.keep())]
+            work = asyncio.create_task(self._work(job, end))
+            told = asyncio.create_task(self._stop.wait())
+            timer = loop.call_later(job.limit, self.stop) if job.limit is not None else None
+            await asyncio.wait({work, told, *beside}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work}, timeout=_GRACE)
+            broken = [task for task in beside if task.done()]
+            for task in (told, timer, *beside):
+                if task is not None:
+                    task.cancel()
+            await self._finish(work, expired=loop.time() >= end)
+            for task in broken:
+                task.result()
+        return self._vitals.report
 
-    async def _work(self, *, once: bool, replay: Replay | None, tail: bool, limit: float | None) -> None:
-        """Until the work is done; a peer that is away is waited for, with `once` no longer than `limit` seconds."""
+    async def _finish(self, work: asyncio.Task[None], *, expired: bool) -> None:
+        """What an interrupted job says: only when its time ran out while it waited does it fail."""
+        if not work.done():
+            work.cancel()
+        try:
+            await work
+        except asyncio.CancelledError:
+            _log.warning("window.dropped", reason="it did not finish in time after the stop signal")
+        except _PASSING:
+            if expired or not self._stop.is_set():
+                raise
+        finally:
+            with contextlib.suppress(StateError):
+                await self._app.tenure.release()
+        if expired and self._trouble is not None:
+            raise self._trouble
+
+    async def _beat(self) -> None:
+        """Show that the event loop turns."""
+        while True:
+            self._vitals.beat = time.monotonic()
+            await asyncio.sleep(1)
+
+    async def _work(self, job: Job, end: float) -> None:
+        """Until the job is done; what is passing is waited out."""
         now = asyncio.get_running_loop().time
-        deadline = now() + (limit or 0.0) if once or not tail else math.inf
+        patience = math.inf if not job.ends else end if job.limit is not None else now()
         while not self._stop.is_set():
             try:
-                checkpoint = await self._app.open()
-                if replay:
-                    await self._replay(replay)
-                    replay = None
-                if tail:
-                    await self._tail(checkpoint, once=once)
+                if await self._active(job):
+                    await self._do(job)
                 return
-            except (Retriable, StateError) as error:
-                left = deadline - now()
-                if left <= 0:
+            except DicomCastError as error:
+                if not self._passes(error, job) or now() >= patience:
                     raise
-                _log.warning("peer.unavailable", error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), min(self._poll_interval.total_seconds(), left))
+                await self._wait_out(error)
+
+    def _passes(self, error: DicomCastError, job: Job) -> bool:
+        """Whether waiting may help.
+
+        Credentials are mended by somebody else, so an endless run waits for that. A peer that was itself once
+        may show the page of a proxy while it restarts; an archive that was recreated is never waited for.
+        """
+        match error:
+            case SourceReset():
+                return False
+            case ConfigError():
+                return self._met and not job.ends
+            case Unauthorized():
+                return not job.ends
+            case _:
+                return isinstance(error, _PASSING)
+
+    async def _wait_out(self, error: DicomCastError) -> None:
+        self._trouble = error
+        if self._vitals.enter(Phase.BLOCKED, str(error)):
+            _log.warning("worker.blocked", error=str(error))
+        asked = error.retry_after if isinstance(error, Retriable) else None
+        await self._sleep(max(self._poll_interval, asked or 0.0))
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _active(self, job: Job) -> bool:
+        """Stand by until the lease is ours; False if we were stopped before, or handed the job over.
+
+        Raises:
+            LeaseLost: a job that ends by itself waited long enough for a dead owner's lease to run out.
+        """
+        tenure, now = self._app.tenure, asyncio.get_running_loop().time
+        patience = now() + (job.limit or 1.5 * tenure.ttl.total_seconds()) if job.ends else math.inf
+        first = await tenure.take()
+        while not tenure.held and not self._stop.is_set():
+            said = f"another worker ({first.owner}) is active on this source"
+            if self._vitals.enter(Phase.STANDBY, said):
+                _log.info("worker.standby", reason=said)
+            await self._sleep(min(tenure.ttl.total_seconds() / 3, 5.0))
+            lease = await tenure.take()
+            if tenure.held:
+                break
+            if lease != first and not job.tail:  # renewed meanwhile: its owner is alive
+                await self._hand_over(job.replay, lease.owner)
+                return False
+            if now() >= patience:
+                raise LeaseLost(f"{said}; its lease runs until {lease.expires_at:%H:%M:%S} UTC unless it is renewed")
+        return tenure.held
+
+    async def _hand_over(self, replay: Replay, owner: str) -> None:
+        """A replay beside an active worker is that worker's to do, so that each study has one writer."""
+        await self._app.open()
+        keys = set(replay.keys)
+        if replay.studies:
+            keys.update(await self._app.synchronizer.keys_of_studies(replay.studies))
+        if replay.first is not None:
+            keys |= await self._app.synchronizer.keys_of(replay.first, replay.last)
+        await self._app.synchronizer.hand_over(keys)
+        self._vitals.report.handed_over += len(keys)
+        _log.info("replay.handed-over", studies=len(keys), owner=owner)
+
+    async def _do(self, job: Job) -> None:
+        checkpoint = await self._app.open()
+        self._met = True
+        self._well()
+        if job.replay and not self._replayed:
+            await self._replay(job.replay)
+            self._replayed = True
+        if job.tail:
+            await self._tail(checkpoint, once=job.once)
+
+    def _well(self) -> None:
+        self._trouble = None
+        self._vitals.enter(Phase.ACTIVE)
 
     async def _replay(self, replay: Replay) -> None:
+        if replay.keys:
+            self._count(await self._app.synchronizer.retry(replay.keys))
         if replay.studies:
-            self.report.add(await self._app.synchronizer.replay_studies(replay.studies))
+            self._count(await self._app.synchronizer.replay_studies(replay.studies))
         if replay.first is not None:
             async for casts in self._app.synchronizer.replay(replay.first, replay.last):
-                self.report.add(casts)
+                self._count(casts)
                 if self._stop.is_set():
                     return
 
     async def _tail(self, checkpoint: Checkpoint, *, once: bool) -> None:
+        if not checkpoint.revision:
+            # Where a first run starts must outlive it: "latest" is another place the next time.
+            assert checkpoint.cursor is not None
+            checkpoint = await self._app.store.advance(checkpoint, to=checkpoint.cursor, epoch=self._app.tenure.epoch)
         if once:
             await self._drain(checkpoint)
             return
         scheduler = AsyncIOScheduler(timezone=UTC)
-        scheduler.add_job(self._poke, "interval", seconds=self._poll_interval.total_seconds())
+        scheduler.add_job(self._poke, "interval", seconds=self._poll_interval, coalesce=True, misfire_grace_time=None)
         scheduler.start()
         try:
             while not self._stop.is_set():
@@ -152,33 +273,23 @@ class Worker:
         self._due.set()
 
     async def _drain(self, checkpoint: Checkpoint) -> Checkpoint:
-        self.report.add(await self._app.synchronizer.retry_parked())
+        self._count(await self._app.synchronizer.retry_parked())
         async for settled, casts in self._app.synchronizer.drain(checkpoint):
             checkpoint = settled
-            self.report.add(casts)
+            self._count(casts)
+            self._vitals.windows += 1
+            await self._take_stock(checkpoint)
             if self._stop.is_set():
-                break
+                return checkpoint
+        await self._take_stock(checkpoint)
+        self._vitals.polled_at = datetime.now(UTC)
         return checkpoint
 
+    async def _take_stock(self, checkpoint: Checkpoint) -> None:
+        assert checkpoint.cursor is not None
+        rows = await self._app.store.parked(self._app.feed.source)
+        self._vitals.stock(Backlog.of(checkpoint.cursor, self._app.feed.newest, rows))
 
-@contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
-    """Have SIGTERM and Ctrl-C call `stop`; a second Ctrl-C is as abrupt as ever."""
-
-    def once(number: signal.Signals) -> None:
-        _log.info("worker.stopping", signal=number.name)
-        loop.remove_signal_handler(number)
-        stop()
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    try:
-        for number in numbers:
-            loop.add_signal_handler(number, once, number)
-    except (NotImplementedError, RuntimeError, ValueError):
-        pass  # no signals on this platform, or not in the main thread: Ctrl-C is a KeyboardInterrupt then
-    try:
-        yield
-    finally:
-        for number in numbers:
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.remove_signal_handler(number)
+    def _count(self, casts: list[Cast]) -> None:
+        self._vitals.report.add(cast.outcome for cast in casts)
+        self._well()

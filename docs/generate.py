@@ -6,6 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
+import typer
+
+from dicomcast import cli
+from dicomcast.metrics import INSTRUMENTS
 from dicomcast.settings import Settings
 from dicomcast.settings_sources import DELIMITER, PREFIX, Variable, variables
 
@@ -47,7 +52,47 @@ def _row(variable: Variable) -> str:
     return f"| `{variable.name}` | {variable.written} | {default} | {variable.description} |"
 
 
+CLI = """\
+# Command line
+
+stdout is data; logs and progress go to stderr. Exit codes are in [errors](errors.md).
+"""
+
+
+def cli_page() -> str:
+    """Make the page of commands: what `--help` says of each."""
+    root = typer.main.get_command(cli.app)
+    return "\n".join([CLI, *_help(root, click.Context(root, info_name="dicomcast"))])
+
+
+def _help(command: click.Command, context: click.Context) -> list[str]:
+    context.max_content_width = context.terminal_width = 100
+    text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    sections = [f"## {context.command_path}\n\n```text\n{text}\n```\n"]
+    for name, inner in getattr(command, "commands", {}).items():
+        sections += _help(inner, click.Context(inner, parent=context, info_name=name))
+    return sections
+
+
+METRICS = """\
+# Metrics
+
+Served at `/metrics` of the health port in Prometheus' text format (`pip install 'dicomcast[prometheus]'`), where dots
+become underscores, a unit of seconds is written out (`dicomcast_lag_seconds`), and counters end in `_total`.
+No label names a study or a patient.
+"""
+
+
+def metrics_page() -> str:
+    """Make the page of metrics."""
+    rows = ["| Name | Kind | Unit | Meaning |", "|---|---|---|---|"]
+    rows += [f"| `{name}` | {kind} | {unit} | {about} |" for name, kind, unit, about, _ in INSTRUMENTS]
+    return METRICS + "\n" + "\n".join(rows) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/cli.md": cli_page,
+    "reference/metrics.md": metrics_page,
     "reference/settings.md": settings_page,
 }
 

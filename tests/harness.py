@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from dicomcast.casting import Caster
 from dicomcast.demo.archive import Archive
 from dicomcast.demo.dicom_service import dicom_service
 from dicomcast.demo.fhir_server import fhir_server
@@ -20,6 +21,7 @@ from dicomcast.mapping.tags import tag
 from dicomcast.model import Checkpoint, Outcome
 from dicomcast.state import open_store
 from dicomcast.sync import Synchronizer
+from dicomcast.tenure import Tenure
 
 SYSTEM = "urn:oid:2.25.1"
 DICOM_URL = "http://dicom.test"
@@ -93,17 +95,15 @@ class Harness:
         )
         self.feed = AzureFeed(self.dicom, public_url=DICOM_URL, api=self.api, lag=timedelta(seconds=30))
         self.fhir = FhirServer(self.server)
+        self.tenure = Tenure(self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now)
+        self.tenure.owner = "harness"
+        caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
         self.synchronizer = Synchronizer(
-            self.feed,
-            self.fhir,
-            self.state,
-            self.rules,
-            clock=lambda: self.now,
-            mode=self.mode,
-            window=self.window,
+            self.feed, self.fhir, self.state, self.tenure, caster, clock=lambda: self.now, window=self.window
         )
 
     async def open(self) -> Checkpoint:
+        await self.tenure.take()
         checkpoint = await self.state.load(self.feed.source)
         await self.feed.open(checkpoint.cursor)
         await self.fhir.open()

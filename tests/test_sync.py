@@ -8,7 +8,7 @@ import pytest
 
 from dicomcast.errors import ConfigError, SourceReset
 from dicomcast.grouping import group
-from dicomcast.model import Action, Entry, EntryState, Outcome, StudyDelta, StudyKey
+from dicomcast.model import Action, Entry, EntryState, Outcome
 from tests.harness import DICOM_URL, SR, SYSTEM, Harness, dataset
 
 pytestmark = pytest.mark.parametrize("harness", ["v1", "v2"], indirect=True)
@@ -277,8 +277,8 @@ async def test_later_entries_of_a_parked_study_fold_into_its_row(harness: Harnes
 async def test_deletes_beside_multiple_matches_do_not_crash(harness: Harness) -> None:
     """A Delete entry has no metadata; the path that parks must not need it (predecessor #1908)."""
     await harness.open()
-    key = StudyKey(harness.feed.source, "", "9.9")
-    assert await harness.synchronizer.cast(StudyDelta(key, snapshot=True)) is Outcome.SKIPPED
+    casts = await harness.synchronizer.replay_studies(["9.9"])
+    assert [cast.outcome for cast in casts] == [Outcome.SKIPPED]
 
 
 async def test_wrong_fhir_version_is_refused(harness: Harness) -> None:

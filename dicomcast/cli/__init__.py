@@ -7,28 +7,47 @@ stdout is data, stderr is logs and progress. Exit codes: 0 done, 1 done but some
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from dicomcast.cli import demo, inspect, map, run
+import dicomcast
+from dicomcast.cli import demo, inspect, map, parked, run
 from dicomcast.errors import DicomCastError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="dicomcast",
-    help="Keep a FHIR server in step with a DICOM archive.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
 app.command("replay")(run.replay)
 app.command("status")(inspect.status)
+app.add_typer(parked.app, name="parked")
 app.command("map")(map.map_files)
 app.command("config")(inspect.config)
 app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dicomcast {dicomcast.__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+@app.callback()
+def dicomcast_(version: Version = False) -> None:
+    """Keep a FHIR server in step with a DICOM archive."""
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +21,16 @@ import typer
 from dicomcast import telemetry
 from dicomcast.app import build
 from dicomcast.dicom import files
-from dicomcast.errors import ConfigError, Rejected
+from dicomcast.errors import ConfigError, Conflict
 from dicomcast.http import Http, dump_json, parse_json
+from dicomcast.mapping.tags import tag
 from dicomcast.settings import load_settings
-from dicomcast.worker import Report, Worker
+from dicomcast.worker import Job, Worker
 
 __all__ = ["demo"]
 
+_FILES_AT_ONCE = 50
+_EXISTS = 45070  # FailureReason of the DICOM service: the instance is there already
 _DICOM_JSON = {"Accept": "application/dicom+json", "Content-Type": "application/json"}
 
 
@@ -47,7 +51,9 @@ def demo(
     Example: dicomcast demo --serve
     """
     telemetry.configure("warning")
-    paths = files.find(folder) if folder else sorted(_shipped().glob("*.dcm"))
+    paths = [path for path in files.find(folder or _shipped()) if _is_dicom(path)]
+    if not paths:
+        raise ConfigError(f"{folder}: there are no DICOM files in it (none has DICM after 128 bytes)")
     with _servers() as servers, tempfile.TemporaryDirectory() as state:
         asyncio.run(_demo(servers, paths, Path(state) / "demo.db"))
         if serve:
@@ -57,6 +63,11 @@ def demo(
 def _shipped() -> Path:
     """The real DICOM files inside pydicom's wheel (its own accessor would download more)."""
     return Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 @contextmanager
@@ -75,46 +86,41 @@ def _servers() -> Iterator[_Servers]:
 async def _demo(servers: _Servers, paths: list[Path], state: Path) -> None:
     archive, fhir = Http("dicom", servers.dicom), Http("fhir", servers.fhir)
     try:
-        stored = await _store(archive, paths)
-        print(f"1. Stored {stored} of {len(paths)} files in the archive at {servers.dicom} (STOW-RS).")
-        print("   The others have no UIDs or are cut short: an archive refuses them.\n" if stored < len(paths) else "")
-        print(f"2. Cast the change feed into FHIR:        {await _cast(servers, state)}")
-        series = await _largest_series(archive)
-        instance = f"v2/studies/{series[0]}/series/{series[1]}/instances/{series[2]}"
-        await archive.request("DELETE", instance)
-        await _bulk_update(archive, series[0])
+        stored, known, refused = await _store(archive, paths)
+        print(f"1. Stored {stored} instances from {len(paths)} DICOM files in the archive (STOW-RS).")
+        print(f"   {known} more are among them already, in another encoding; {refused} are no complete instances.\n")
+        print(f"2. Cast the change feed into FHIR:      {await _cast(servers, state)}")
+        study, series, instance = await _largest_series(archive)
+        await archive.request("DELETE", f"v2/studies/{study}/series/{series}/instances/{instance}")
+        await _bulk_update(archive, study)
         print("3. Deleted one instance of a study, and corrected its description by a bulk update.")
-        print(f"4. Cast what changed:                     {await _cast(servers, state)}")
-        print(f"5. Cast again, with nothing new:          {await _cast(servers, state)}\n")
-        await _show(fhir, series[0])
+        print(f"4. Cast what changed:                   {await _cast(servers, state)}")
+        print(f"5. Cast again, with nothing new:        {await _cast(servers, state)}\n")
+        await _show(fhir, study)
     finally:
         await archive.close()
         await fhir.close()
 
 
-async def _store(archive: Http, paths: list[Path]) -> int:
-    """STOW-RS, one request a file; counts what the archive took."""
-    stored = 0
-    for path in paths:
+async def _store(archive: Http, paths: list[Path]) -> tuple[int, int, int]:
+    """STOW-RS, some files a request; counts what was stored, what was there already, and what was refused."""
+    stored = known = 0
+    for start in range(0, len(paths), _FILES_AT_ONCE):
+        some = paths[start : start + _FILES_AT_ONCE]
         boundary = uuid4().hex
-        part = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        body = b"".join(head + path.read_bytes() + b"\r\n" for path in some) + f"--{boundary}--\r\n".encode()
+        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
         try:
-            await archive.request(
-                "POST",
-                "v2/studies",
-                content=part + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode(),
-                headers={
-                    "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-                    "Accept": "application/dicom+json",
-                },
-                budget=0,
-            )
-        except Exception as error:
-            if not isinstance(error, Rejected) and "409" not in str(error):
-                raise
-        else:
-            stored += 1
-    return stored
+            answer = await archive.request("POST", "v2/studies", content=body, headers=headers)
+        except Conflict:  # none of these was taken
+            continue
+        response = parse_json(answer.content)
+        stored += len(response[tag("ReferencedSOPSequence")]["Value"])
+        failed = response.get(tag("FailedSOPSequence"), {}).get("Value", [])
+        known += sum(one[tag("FailureReason")]["Value"] == [_EXISTS] for one in failed)
+    return stored, known, len(paths) - stored - known
 
 
 async def _cast(servers: _Servers, state: Path) -> str:
@@ -129,9 +135,9 @@ async def _cast(servers: _Servers, state: Path) -> str:
     )
     began = time.perf_counter()
     async with build(settings) as app:
-        report: Report = await Worker(app).run(once=True)
+        report = await Worker(app).run(Job())
         took = time.perf_counter() - began
-        return f"{report} - {app.fhir.requests} FHIR requests, {took:.1f} s"
+        return f"{report} ({app.fhir.requests} FHIR requests, {took:.1f} s)"
 
 
 async def _query(peer: Http, url: str, accept: str) -> Any:
@@ -154,32 +160,38 @@ async def _bulk_update(archive: Http, study: str) -> None:
 
 
 async def _show(fhir: Http, study_uid: str) -> None:
-    """The table, and the question that FHIR can answer now."""
+    """What is in FHIR now, and the question that it can answer."""
     patients = await _search_all(fhir, "Patient?_count=50")
     studies = await _search_all(fhir, "ImagingStudy?_count=50")
-    print("   In FHIR now")
-    rows = {
+    counts = {
         "Patients": len(patients),
         "ImagingStudies": len(studies),
         "Series": sum(one.get("numberOfSeries", 0) for one in studies),
         "Instances": sum(one.get("numberOfInstances", 0) for one in studies),
     }
-    for name, count in rows.items():
-        print(f"   {name:<16}{count:>5}")
+    print("   In FHIR now:  " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "\n")
+    ct = [one for one in studies if any(code["code"] == "CT" for code in one.get("modality", []))]
+    subjects = Counter(one["subject"]["reference"] for one in ct)
+    if ct:
+        # The one with the most of them; one that says what it is makes the better example.
+        example = max(ct, key=lambda one: (subjects[one["subject"]["reference"]], len(one.get("description", ""))))
+        patient = example["subject"]["reference"]
+        question = f"ImagingStudy?patient={patient}&modality=CT"
+        answer = await _search_all(fhir, question)
+        print(f"   All CT studies of one patient:  GET [base]/{question}\n")
+        print(f"   {'started':<27}{'modality':<10}{'series':>6}{'instances':>11}   description")
+        for study in answer:
+            modality = ",".join(code["code"] for code in study["modality"])
+            print(
+                f"   {study.get('started', '-'):<27}{modality:<10}{study['numberOfSeries']:>6}"
+                f"{study['numberOfInstances']:>11}   {study.get('description', '-')}"
+            )
     identifier = quote(f"urn:dicom:uid|urn:oid:{study_uid}", safe=":|")
     changed: dict[str, Any] = next(iter(await _search_all(fhir, f"ImagingStudy?identifier={identifier}")), {})
     print(
-        f"\n   The corrected study says: {changed.get('description')!r}, "
-        f"{changed.get('numberOfInstances', 0)} instances left, version {changed.get('meta', {}).get('versionId')}"
+        f"\n   The corrected study: {changed['description']!r}, {changed['numberOfInstances']} instances left, "
+        f"version {changed['meta']['versionId']}"
     )
-    ct = [one for one in studies if any(code.get("code") == "CT" for code in one.get("modality", []))]
-    if ct:
-        patient = max(
-            (one["subject"]["reference"] for one in ct), key=[one["subject"]["reference"] for one in ct].count
-        )
-        question = f"ImagingStudy?patient={patient}&modality=CT"
-        print(f"\n   All CT studies of this patient:  GET {fhir.base_url}/{question}")
-        print(f"   answers with {len(await _search_all(fhir, question))} of them.")
 
 
 async def _search_all(fhir: Http, url: str) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,9 @@ import typer
 from dicomcast import telemetry
 from dicomcast.app import App, build
 from dicomcast.errors import Retriable
+from dicomcast.model import Cursor
 from dicomcast.settings import effective, load_settings
+from dicomcast.vitals import Backlog
 
 __all__ = ["config", "status"]
 
@@ -19,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object, for program
 
 
 def status(as_json: Json = False) -> None:
-    """Show the cursor, how far behind the feed it is, and how many studies are parked.
+    """Show the cursor, how far behind the feed it is, how many studies are parked, and who is at work.
 
     Example: dicomcast status --json
     """
@@ -35,30 +38,37 @@ def status(as_json: Json = False) -> None:
         print(json.dumps(facts))
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<16} {'-' if value is None else value}")
+        print(f"{name.replace('_', ' '):<22} {'-' if value is None else value}")
 
 
 async def _status(app: App) -> dict[str, Any]:
     checkpoint = await app.store.load(app.feed.source)
-    rows = await app.store.parked(app.feed.source)
-    settled = checkpoint.cursor.sequence if checkpoint.cursor else None
-    facts: dict[str, Any] = {
-        "source": app.feed.source,
-        "settled": settled,
-        "settled_at": checkpoint.updated_at.isoformat() if checkpoint.updated_at else None,
-        "latest": None,
-        "lag": None,
-        "parked": sum(row.next_attempt is not None for row in rows),
-        "dead": sum(row.next_attempt is None for row in rows),
-        "feed": "ok",
-    }
+    lease = await app.store.lease(app.feed.source)
+    rows, now = await app.store.parked(app.feed.source), datetime.now(UTC)
+    problem, latest = "", Cursor()
     try:
         await app.feed.open(checkpoint.cursor, budget=5)
-        latest = (await app.feed.latest()).sequence
-        facts |= {"latest": latest, "lag": max(0, latest - (settled or 0))}
+        latest = app.feed.newest
     except Retriable as error:
-        facts["feed"] = str(error)
-    return facts
+        problem = str(error)
+    backlog = Backlog.of(checkpoint.cursor or Cursor(), latest, rows)
+    return {
+        "source": app.feed.source,
+        "settled": checkpoint.cursor.sequence if checkpoint.cursor else None,
+        "settled_at": _text(checkpoint.updated_at),
+        "latest": None if problem else latest.sequence,
+        "lag_entries": None if problem else backlog.entries,
+        "lag_seconds": None if problem else round(backlog.seconds(now, checkpoint.updated_at), 1),
+        "parked": backlog.parked,
+        "dead": backlog.dead,
+        "oldest_parked_seconds": round(backlog.oldest_seconds(now), 1),
+        "active_worker": lease.owner if lease and lease.expires_at > now else None,
+        "feed": problem or "ok",
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
 
 
 def config(as_json: Json = False) -> None:

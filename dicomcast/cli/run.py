@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Annotated
 
@@ -12,8 +13,10 @@ import typer
 from dicomcast import telemetry
 from dicomcast.app import build
 from dicomcast.durations import parse_duration
+from dicomcast.health import serve_health
 from dicomcast.settings import Settings, load_settings
-from dicomcast.worker import Replay, Report, Worker
+from dicomcast.vitals import Report
+from dicomcast.worker import Job, Replay, Worker
 
 __all__ = ["replay", "run"]
 
@@ -25,14 +28,18 @@ def _duration(text: str) -> timedelta:
         raise typer.BadParameter(str(error)) from None
 
 
-ReplayFrom = Annotated[int | None, typer.Option(min=1, help="Cast the entries from this sequence on once more.")]
-ReplayTo = Annotated[int | None, typer.Option(min=1, help="… up to this sequence; to the end of the feed if left out.")]
+ReplayFrom = Annotated[
+    int | None, typer.Option(min=1, metavar="SEQ", help="Cast the entries from this sequence on once more.")
+]
+ReplayTo = Annotated[
+    int | None, typer.Option(min=1, metavar="SEQ", help="… up to this sequence; to the end of the feed if left out.")
+]
 ReplayStudy = Annotated[list[str] | None, typer.Option(metavar="UID", help="Cast this study as it is now; repeatable.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the bundles, write nothing, move nothing.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 if any study is parked at the end.")]
 MaxDuration = Annotated[
     timedelta | None,
-    typer.Option(parser=_duration, metavar="DURATION", help="With --once, how long to wait for a peer that is down."),
+    typer.Option(parser=_duration, metavar="DURATION", help="Finish the window in hand and end after so long."),
 ]
 
 
@@ -47,12 +54,13 @@ def run(
 ) -> None:
     """Follow the change feed and keep FHIR in step with it.
 
-    A replay goes first and never moves the cursor.
+    A replay goes first and never moves the cursor. A peer that is away is waited for: with --once for
+    --max-duration, else for as long as it takes.
 
     Example: dicomcast run --once --max-duration 4m
     """
     wanted = _replay(replay_from, replay_to, replay_study)
-    _run(wanted, once=once or dry_run, tail=True, limit=max_duration, dry_run=dry_run, strict=strict)
+    _run(Job(once or dry_run, wanted, True, _seconds(max_duration)), dry_run=dry_run, strict=strict)
 
 
 def replay(
@@ -65,12 +73,14 @@ def replay(
 ) -> None:
     """Cast a stretch of the feed, or single studies, once more; then exit.
 
+    Where a worker is active on the source, the studies are handed to it: it casts them at its next poll.
+
     Example: dicomcast replay --replay-from 1200 --replay-to 1300
     """
     wanted = _replay(replay_from, replay_to, replay_study)
     if not wanted:
         raise typer.BadParameter("say what to replay: --replay-from SEQ or --replay-study UID")
-    _run(wanted, once=True, tail=False, limit=max_duration, dry_run=dry_run, strict=strict)
+    _run(Job(True, wanted, False, _seconds(max_duration)), dry_run=dry_run, strict=strict)
 
 
 def _replay(first: int | None, last: int | None, studies: list[str] | None) -> Replay:
@@ -79,22 +89,25 @@ def _replay(first: int | None, last: int | None, studies: list[str] | None) -> R
     return Replay(first, last, tuple(studies or ()))
 
 
-def _run(wanted: Replay, *, once: bool, tail: bool, limit: timedelta | None, dry_run: bool, strict: bool) -> None:
+def _seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration is not None else None
+
+
+def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     settings = load_settings()
     telemetry.configure(settings.log.level, settings.log.format)
-    seconds = limit.total_seconds() if limit else None
-    report, parked = asyncio.run(_work(settings, wanted, once=once, tail=tail, limit=seconds, dry_run=dry_run))
+    report, parked = asyncio.run(_work(settings, job, dry_run=dry_run))
     print(f"dicomcast: {report}; {parked} parked", file=sys.stderr)
     if strict and parked:
         raise typer.Exit(1)
 
 
-async def _work(
-    settings: Settings, wanted: Replay, *, once: bool, tail: bool, limit: float | None, dry_run: bool
-) -> tuple[Report, int]:
+async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report, int]:
     async with build(settings, dry_run=_show if dry_run else None) as app:
-        worker = Worker(app, poll_interval=settings.worker.poll_interval)
-        report = await worker.run(once=once, replay=wanted, tail=tail, limit=limit)
+        with ExitStack() as stack:
+            if settings.health.port is not None:
+                stack.enter_context(serve_health(app.vitals, settings.health.address, settings.health.port))
+            report = await Worker(app, poll_interval=settings.worker.poll_interval).run(job)
         return report, len(await app.store.parked(app.feed.source))
 
 

@@ -62,7 +62,11 @@ def fhir_server(
         Route("/{kind}/{id}/_history/{number}", server.read, methods=["GET"]),
     ]
     app = Starlette(
-        routes=[Mount("/fhir", routes=routes)],
+        routes=[
+            Route("/fhir", server.bundle, methods=["POST"]),
+            Route("/fhir", server.page, methods=["GET"]),
+            Mount("/fhir", routes=routes),
+        ],
         middleware=[Middleware(_Log, requests=requests)],
         exception_handlers={Refusal: _refused, HTTPException: _failed},
     )
@@ -183,7 +187,7 @@ class _Server:
         return self._page(request, query["_getpages"], int(offset), int(size))
 
     def _page(self, request: Request, key: str, offset: int, size: int) -> Response:
-        base = f"{request.base_url}".rstrip("/")
+        base = _base_url(request)
         found = self.searches[key]
         links = [("self", offset), *([("next", offset + size)] if offset + size < len(found) else [])]
         bundle: Resource = {
@@ -209,6 +213,10 @@ class _Server:
         kind, _, id = reference.partition("/")
         version = self.store.latest(kind, id)
         return orjson.Fragment(version.json) if version and version.json is not None else None
+
+
+def _base_url(request: Request) -> str:
+    return f"{request.base_url}".rstrip("/") + str(request.scope["root_path"])
 
 
 def _kind(request: Request) -> str:
@@ -246,7 +254,7 @@ def _wants_representation(request: Request) -> bool:
 def _written(request: Request, result: Result) -> Response:
     assert result.version is not None
     minimal = "return=minimal" in request.headers.get("prefer", "")
-    location = f"{request.base_url}{result.version.location}" if result.status == 201 else ""
+    location = f"{_base_url(request)}/{result.version.location}" if result.status == 201 else ""
     return _resource(result.status, result.version, location=location, empty=minimal)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
@@ -42,7 +43,8 @@ def store(
 
 def _store_file(archive: Archive, content: bytes, partition: str, study: str | None) -> tuple[StoreStatus, Dataset]:
     try:
-        dataset = dcmread(BytesIO(content), stop_before_pixels=True)
+        with warnings.catch_warnings(action="ignore"):  # what is odd about a file is told by the response
+            dataset = dcmread(BytesIO(content), stop_before_pixels=True)
     except Exception:  # not Part 10, truncated, or whatever else pydicom's parsers trip over
         return StoreStatus.UNREADABLE, Dataset()
     if study and dataset.get("StudyInstanceUID") != study:

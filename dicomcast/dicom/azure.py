@@ -42,6 +42,7 @@ class AzureFeed:
         self._partitioned = False
         self.source = canonical(public_url)
         self.version = ""
+        self.newest = Cursor()
 
     async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
         """Choose the version, find out about partitions, and refuse a source that is not the one we know."""
@@ -185,7 +186,9 @@ class AzureFeed:
     async def _latest(self, version: str = "", *, budget: float | None = None) -> Answer:
         """Without metadata, which may be corrupt."""
         url = f"{version or self.version}/changefeed/latest"
-        return await self._http.request("GET", url, params={"includeMetadata": "false"}, budget=budget)
+        answer = await self._http.request("GET", url, params={"includeMetadata": "false"}, budget=budget)
+        self.newest = _newest(answer)
+        return answer
 
     async def partitions(self) -> list[str]:
         """The names of the partitions, "" for the one without a name."""

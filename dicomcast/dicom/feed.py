@@ -18,6 +18,10 @@ class Feed(Protocol):
     def source(self) -> str:
         """The archive's public URL without API version: its name in ids, in `meta.source`, in the store."""
 
+    @property
+    def newest(self) -> Cursor:
+        """The newest entry, as of when the feed was last asked."""
+
     async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
         """Find out how to speak with the archive, and that it is the one that `cursor` was read from.
 

@@ -58,7 +58,9 @@ class Dicomweb:
         except NotFound:
             answer = None
         if answer is None or _datasets(answer, key):
-            raise Retriable(f"the archive has no metadata of study {key.study_uid}, but does not say that it is gone")
+            raise Retriable(
+                f"the archive has no metadata of study {key.study_uid}, but does not say that it is gone", peer="dicom"
+            )
 
 
 def _datasets(answer: Answer, key: StudyKey) -> list[Any]:
@@ -71,8 +73,12 @@ def _datasets(answer: Answer, key: StudyKey) -> list[Any]:
         datasets = ""
     datasets = [datasets] if isinstance(datasets, dict) else datasets
     if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
-        raise Rejected(f"the metadata of study {key.study_uid} is not DICOM JSON", reason="metadata-not-json")
+        raise _unusable(f"the metadata of study {key.study_uid} is not DICOM JSON", "metadata-not-json")
     return datasets
+
+
+def _unusable(said: str, reason: str) -> Rejected:
+    return Rejected(said, reason=reason, peer="dicom")
 
 
 def _instance(key: StudyKey, metadata: dict[str, Any]) -> Instance:
@@ -83,7 +89,7 @@ def _instance(key: StudyKey, metadata: dict[str, Any]) -> Instance:
         dataset.text(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     )
     if not (series and instance):
-        raise Rejected(f"the metadata of study {key.study_uid} lacks UIDs", reason="metadata-without-uids")
+        raise _unusable(f"the metadata of study {key.study_uid} lacks UIDs", "metadata-without-uids")
     if study not in ("", key.study_uid):
-        raise Rejected(f"the metadata of study {key.study_uid} is of another study", reason="metadata-mismatch")
+        raise _unusable(f"the metadata of study {key.study_uid} is of another study", "metadata-mismatch")
     return Instance(InstanceKey(series, instance), mapped)

@@ -15,10 +15,11 @@ class Rules:
 
     `patient_system` is the system of a PatientID without issuer, `issuers` the systems of local issuer
     names, `surrogate` whether a study without PatientID gets a Patient of its own, `timezone` the
-    site's zone for times without (0008,0201).
+    site's zone for times without (0008,0201), `strict` whether a study with an `Issue` is refused.
     """
 
     patient_system: str
     issuers: Mapping[str, str] = field(default_factory=dict)
     surrogate: bool = True
     timezone: tzinfo | None = None
+    strict: bool = False

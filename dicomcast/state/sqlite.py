@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from dicomcast.errors import ConfigError, CursorMoved, StateError
-from dicomcast.model import Checkpoint, Cursor, Parked, Stage, StudyKey
-from dicomcast.state.filesystem import NETWORK, filesystem_of
+from dicomcast.errors import CursorMoved, LeaseLost, StateError
+from dicomcast.model import Checkpoint, Cursor, Lease, Parked, Stage, StudyKey
+from dicomcast.state.sqlite_file import advice, open_file, transaction
 
 __all__ = ["SqliteStore"]
 
@@ -28,6 +26,9 @@ _SCHEMA = """
 CREATE TABLE checkpoint (
     feed TEXT PRIMARY KEY, sequence INTEGER NOT NULL, timestamp TEXT NOT NULL, position TEXT NOT NULL,
     revision INTEGER NOT NULL, updated_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE lease (
+    feed TEXT PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, expires_at TEXT NOT NULL
 ) STRICT;
 CREATE TABLE parked (
     feed TEXT NOT NULL, partition TEXT NOT NULL, study_uid TEXT NOT NULL, source TEXT NOT NULL,
@@ -56,13 +57,20 @@ class SqliteStore:
         return await self._run(lambda database: _load(database, feed))
 
     async def advance(
-        self, at: Checkpoint, *, to: Cursor, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
+        self,
+        at: Checkpoint,
+        *,
+        to: Cursor,
+        parked: Sequence[Parked] = (),
+        resolved: Collection[StudyKey] = (),
+        epoch: int | None = None,
     ) -> Checkpoint:
         """Settle a window."""
         after = Checkpoint(at.feed, to, at.revision + 1, datetime.now(UTC))
 
         def write(database: sqlite3.Connection) -> Checkpoint:
-            with _transaction(database):
+            with transaction(database):
+                _fence(database, at.feed, epoch)
                 if _load(database, at.feed).revision != at.revision:
                     raise CursorMoved(
                         "another worker has moved the cursor of this source: only one may be active on a state store"
@@ -83,11 +91,19 @@ class SqliteStore:
 
         return await self._run(write)
 
-    async def settle(self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()) -> None:
+    async def settle(
+        self,
+        feed: str,
+        *,
+        parked: Sequence[Parked] = (),
+        resolved: Collection[StudyKey] = (),
+        epoch: int | None = None,
+    ) -> None:
         """Settle rows without the cursor."""
 
         def write(database: sqlite3.Connection) -> None:
-            with _transaction(database):
+            with transaction(database):
+                _fence(database, feed, epoch)
                 _write_rows(database, feed, parked, resolved)
 
         await self._run(write)
@@ -104,6 +120,33 @@ class SqliteStore:
             lambda database: [_parked(row) for row in database.execute(query, (feed, _text(now), limit))]
         )
 
+    async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
+        """Take or prolong the lease, unless another's has not run out."""
+
+        def write(database: sqlite3.Connection) -> Lease:
+            with transaction(database):
+                found = _lease(database, feed)
+                if found and found.owner != owner and found.expires_at > now:
+                    return found
+                epoch = found.epoch + (found.owner != owner) if found else 1
+                taken = Lease(feed, owner, epoch, now + ttl)
+                database.execute(
+                    "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?)", (feed, owner, epoch, _text(taken.expires_at))
+                )
+                return taken
+
+        return await self._run(write)
+
+    async def lease(self, feed: str) -> Lease | None:
+        """The lease as it stands."""
+        return await self._run(lambda database: _lease(database, feed))
+
+    async def release(self, lease: Lease) -> None:
+        """Let it run out now; owner and epoch stay, so that the next owner gets a new epoch."""
+        query = "UPDATE lease SET expires_at = ? WHERE feed = ? AND owner = ? AND epoch = ?"
+        values = (_text(datetime.min.replace(tzinfo=UTC)), lease.feed, lease.owner, lease.epoch)
+        await self._run(lambda database: database.execute(query, values))
+
     async def close(self) -> None:
         """Close the file."""
         if self._database is not None:
@@ -113,70 +156,24 @@ class SqliteStore:
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def call() -> _T:
             if self._database is None:
-                self._database = _open(self._path)
+                self._database = open_file(self._path, _SCHEMA, _VERSION)
             return work(self._database)
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except sqlite3.Error as error:
-            raise StateError(f"STATE__URL: {self._path}: {_advice(error)}") from None
+            raise StateError(f"STATE__URL: {self._path}: {advice(error)}") from None
 
 
-def _open(path: str) -> sqlite3.Connection:
-    _refuse_network_share(path)
-    database = sqlite3.connect(path, timeout=5, isolation_level=None)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = FULL")
-    with _transaction(database):
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
-            raise ConfigError(f"STATE__URL: {path} was written by a newer dicomcast; use that, or a new file")
-        if version < _VERSION:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version = {_VERSION}")
-    return database
+def _lease(database: sqlite3.Connection, feed: str) -> Lease | None:
+    row = database.execute("SELECT owner, epoch, expires_at FROM lease WHERE feed = ?", (feed,)).fetchone()
+    return Lease(feed, row[0], row[1], datetime.fromisoformat(row[2])) if row else None
 
 
-def _refuse_network_share(path: str) -> None:
-    mounts = Path("/proc/self/mountinfo")
-    if path == ":memory:" or not mounts.exists():
-        return
-    kind = filesystem_of(Path(path).absolute().parent, mounts.read_text())
-    if kind in NETWORK:
-        raise ConfigError(
-            f"STATE__URL: {path} is on a network share ({kind}), where SQLite's locks do not hold and the cursor "
-            "could be lost; put it on a local disk or a block volume"
-        )
-
-
-def _advice(error: sqlite3.Error) -> str:
-    match getattr(error, "sqlite_errorname", ""):
-        case "SQLITE_BUSY" | "SQLITE_LOCKED":
-            return "another process holds the state store; is a second dicomcast running on it?"
-        case "SQLITE_NOTADB" | "SQLITE_CORRUPT":
-            return "this is no SQLite file, or a damaged one; restore it from a backup, or start a new one"
-        case "SQLITE_FULL" | "SQLITE_IOERR_WRITE":
-            return "the disk is full; the cursor stays where it was"
-        case "SQLITE_CANTOPEN":
-            return "cannot be opened; does its folder exist, and may dicomcast write there?"
-        case name if name.startswith("SQLITE_READONLY"):
-            return "is read-only; dicomcast must be able to write it"
-        case name:
-            return f"the state store failed ({name or type(error).__name__})"
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; IMMEDIATE, so that a second writer waits at the start and not in the middle."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
+def _fence(database: sqlite3.Connection, feed: str, epoch: int | None) -> None:
+    found = _lease(database, feed)
+    if epoch is not None and (found is None or found.epoch != epoch):
+        raise LeaseLost("another worker has taken over this source: it was too long since we renewed our lease")
 
 
 def _load(database: sqlite3.Connection, feed: str) -> Checkpoint:

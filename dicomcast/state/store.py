@@ -3,38 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from dicomcast.errors import ConfigError
-from dicomcast.model import Checkpoint, Cursor, Parked, StudyKey
+from dicomcast.model import Checkpoint, Cursor, Lease, Parked, StudyKey
 
 __all__ = ["StateStore", "open_store"]
 
 
 class StateStore(Protocol):
-    """Checkpoints and parked rows, by feed: two sources in one store never meet."""
+    """Checkpoints, leases and parked rows, by feed: two sources in one store never meet.
+
+    `epoch` is that of the lease under which a write happens: one that was taken over since is refused, so a
+    worker that was stalled cannot undo what its successor did. None is an operator's hand.
+    """
 
     async def load(self, feed: str) -> Checkpoint:
         """The checkpoint of a feed; revision 0 without a cursor if it was never saved."""
 
     async def advance(
-        self, at: Checkpoint, *, to: Cursor, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()
+        self,
+        at: Checkpoint,
+        *,
+        to: Cursor,
+        parked: Sequence[Parked] = (),
+        resolved: Collection[StudyKey] = (),
+        epoch: int | None = None,
     ) -> Checkpoint:
         """Settle a window in one atomic write: cursor, parked rows (replacing those stored), resolved rows.
 
         Raises:
             CursorMoved: the stored revision is not `at.revision`; nothing was written.
+            LeaseLost: the lease is at another epoch; nothing was written.
         """
 
-    async def settle(self, feed: str, *, parked: Sequence[Parked] = (), resolved: Collection[StudyKey] = ()) -> None:
-        """Settle a replay or a retry: rows only, never the cursor."""
+    async def settle(
+        self,
+        feed: str,
+        *,
+        parked: Sequence[Parked] = (),
+        resolved: Collection[StudyKey] = (),
+        epoch: int | None = None,
+    ) -> None:
+        """Settle a replay, a retry or an operator's wish: rows only, never the cursor.
+
+        Raises:
+            LeaseLost: the lease is at another epoch; nothing was written.
+        """
 
     async def parked(self, feed: str) -> list[Parked]:
         """All rows, oldest first."""
 
     async def due(self, feed: str, now: datetime, limit: int = 100) -> list[Parked]:
         """The rows whose next attempt has come."""
+
+    async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
+        """Take the lease of a feed, or prolong it: of two owners, one has it.
+
+        What comes back is the lease as it stands, which is somebody else's if its `owner` is not ours. An
+        owner whose lease has run out is taken over from, with a new epoch.
+        """
+
+    async def lease(self, feed: str) -> Lease | None:
+        """The lease as it stands, None if there never was one."""
+
+    async def release(self, lease: Lease) -> None:
+        """Let the next owner have it at once; nothing happens if it is another's by now."""
 
     async def close(self) -> None:
         """Let go of the store."""

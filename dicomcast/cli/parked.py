@@ -1,0 +1,165 @@
+"""`parked`: the studies that could not be cast: which, why, and what to do about them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from dicomcast import telemetry
+from dicomcast.app import App, build
+from dicomcast.model import Parked
+from dicomcast.settings import load_settings
+from dicomcast.vitals import Report
+from dicomcast.worker import Job, Replay, Worker
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="List, show, retry or drop the studies that could not be cast.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Study = Annotated[list[str] | None, typer.Option(metavar="UID", help="Those of this StudyInstanceUID; repeatable.")]
+Reason = Annotated[list[str] | None, typer.Option(metavar="SLUG", help="Those with this reason; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")]
+
+_T = TypeVar("_T")
+_Filter = Callable[[Parked], bool]
+
+_COLUMNS = ("study", "partition", "reason", "attempts", "first_seen", "next_attempt")
+
+
+@app.command("list")
+def list_parked(study: Study = None, reason: Reason = None, as_json: Json = False) -> None:
+    """List them, oldest first.
+
+    Example: dicomcast parked list --reason multiple-match
+    """
+    rows = asyncio.run(_rows(_filter(study, reason)))
+    if as_json:
+        print(json.dumps([_facts(row) for row in rows]))
+        return
+    table = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *map(_facts, rows)]
+    for facts in table if rows else ():
+        print("  ".join(f"{_cell(facts[name]):<{_width(table, name)}}" for name in _COLUMNS).rstrip())
+    if not rows:
+        print("nothing is parked")
+
+
+@app.command()
+def show(study: Study = None, reason: Reason = None, as_json: Json = False) -> None:
+    """Show all that is known of them: stage, message, status, codes, sequences, attempts.
+
+    Example: dicomcast parked show --study 1.2.840.113619.2.55.3
+    """
+    rows = asyncio.run(_rows(_filter(study, reason)))
+    if as_json:
+        print(json.dumps([_facts(row) for row in rows]))
+        return
+    for row in rows:
+        for name, value in _facts(row).items():
+            print(f"{name.replace('_', ' '):<16} {_cell(value)}")
+        print()
+
+
+@app.command()
+def retry(every: All = False, study: Study = None, reason: Reason = None, as_json: Json = False) -> None:
+    """Cast them now, from what the archive holds now; where a worker is active, at its next poll.
+
+    Example: dicomcast parked retry --reason not-found
+    """
+    chosen = _chosen(every, study, reason)
+
+    async def work(app: App) -> Report:
+        keys = [row.key for row in await _select(app, chosen)]
+        return await Worker(app).run(Job(True, Replay(keys=keys), tail=False)) if keys else Report()
+
+    report = asyncio.run(_with_app(work))
+    if as_json:
+        print(json.dumps(report.facts))
+    else:
+        print(report)
+
+
+@app.command()
+def drop(every: All = False, study: Study = None, reason: Reason = None, as_json: Json = False) -> None:
+    """Forget them: they are not tried again, until their study changes or is replayed.
+
+    Example: dicomcast parked drop --study 1.2.840.113619.2.55.3
+    """
+    chosen = _chosen(every, study, reason)
+
+    async def work(app: App) -> list[Parked]:
+        rows = await _select(app, chosen)
+        await app.store.settle(app.feed.source, resolved=[row.key for row in rows])
+        return rows
+
+    rows = asyncio.run(_with_app(work))
+    print(json.dumps([_facts(row) for row in rows]) if as_json else f"{len(rows)} dropped")
+
+
+async def _with_app(work: Callable[[App], Awaitable[_T]]) -> _T:
+    settings = load_settings()
+    telemetry.configure(settings.log.level, settings.log.format)
+    async with build(settings) as app:
+        return await work(app)
+
+
+async def _rows(chosen: _Filter) -> list[Parked]:
+    return await _with_app(lambda app: _select(app, chosen))
+
+
+async def _select(app: App, chosen: _Filter) -> list[Parked]:
+    return [row for row in await app.store.parked(app.feed.source) if chosen(row)]
+
+
+def _filter(studies: list[str] | None, reasons: list[str] | None) -> _Filter:
+    return lambda row: (not studies or row.key.study_uid in studies) and (not reasons or row.reason in reasons)
+
+
+def _chosen(every: bool, studies: list[str] | None, reasons: list[str] | None) -> _Filter:
+    """What changes something wants to be told what: nobody should drop all rows by leaving a word out."""
+    if every == bool(studies or reasons):
+        raise typer.BadParameter("say which: --all, or --study UID, or --reason SLUG")
+    return _filter(studies, reasons)
+
+
+def _facts(row: Parked) -> dict[str, Any]:
+    """A row, in the words of the table."""
+    return {
+        "study": row.key.study_uid,
+        "partition": row.key.partition,
+        "state": "dead" if row.next_attempt is None else "parked",
+        "stage": row.stage.value,
+        "reason": row.reason,
+        "message": row.message,
+        "status": row.status,
+        "codes": list(row.codes),
+        "first_sequence": row.first_sequence,
+        "last_sequence": row.last_sequence,
+        "attempts": row.attempts,
+        "first_seen": _moment(row.first_seen),
+        "last_seen": _moment(row.last_seen),
+        "next_attempt": _moment(row.next_attempt),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else None
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else "-" if value in (None, "") else str(value)
+
+
+def _width(table: list[dict[str, Any]], name: str) -> int:
+    return max(len(_cell(facts[name])) for facts in table)

@@ -1,0 +1,98 @@
+"""The health port: /livez, /readyz and /metrics, answered by a thread of its own.
+
+The thread answers also while the event loop is stuck, which is what /livez is there to tell.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from dicomcast.errors import ConfigError
+from dicomcast.metrics import Metrics
+from dicomcast.vitals import Phase, Vitals
+
+__all__ = ["serve_health"]
+
+# The loop beats every second; a window of thousands of instances may hold it up for some.
+STALE = 30.0
+
+
+@contextmanager
+def serve_health(vitals: Vitals, address: str, port: int, *, stale: float = STALE) -> Iterator[int]:
+    """Answer on a port while the context lasts (0: any that is free); yields the port.
+
+    Raises:
+        ConfigError: the port cannot be had.
+    """
+    metrics = Metrics.of(vitals)
+
+    class Handler(_Handler):
+        def do_GET(self) -> None:
+            match self.path.partition("?")[0]:
+                case "/livez":
+                    age = time.monotonic() - vitals.beat
+                    self.answer(200 if age < stale else 503, {"alive": age < stale, "beat_seconds_ago": round(age, 1)})
+                case "/readyz":
+                    ready = vitals.phase in (Phase.ACTIVE, Phase.STANDBY)
+                    self.answer(200 if ready else 503, {"ready": ready, **summary(vitals, datetime.now(UTC))})
+                case "/metrics" if metrics is None:
+                    self.answer(501, {"error": "metrics need more packages: pip install 'dicomcast[prometheus]'"})
+                case "/metrics" if metrics is not None:
+                    self.send(200, metrics.content_type, metrics.exposition())
+                case _:
+                    self.answer(404, {"error": "there are /livez, /readyz and /metrics"})
+
+    try:
+        server = ThreadingHTTPServer((address, port), Handler)
+    except OSError as error:
+        raise ConfigError(f"HEALTH__PORT: cannot listen on {address} port {port}: {error.strerror}") from None
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def summary(vitals: Vitals, now: datetime) -> dict[str, Any]:
+    """What the worker is at, and how far behind, for a person or a program."""
+    backlog = vitals.backlog
+    return {
+        "phase": vitals.phase.value,
+        "reason": vitals.reason,
+        "since": vitals.since.isoformat(timespec="seconds"),
+        "source": vitals.source,
+        "settled": backlog.settled.sequence,
+        "latest": backlog.latest.sequence,
+        "lag_entries": backlog.entries,
+        "lag_seconds": round(vitals.lag_seconds(now), 1),
+        "polled_at": vitals.polled_at.isoformat(timespec="seconds") if vitals.polled_at else None,
+        "parked": backlog.parked,
+        "dead": backlog.dead,
+        "oldest_parked_seconds": round(backlog.oldest_seconds(now), 1),
+    }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One JSON object, or text, an answer; nothing is logged, since probes come every few seconds."""
+
+    def answer(self, status: int, body: dict[str, Any]) -> None:
+        self.send(status, "application/json", json.dumps(body).encode() + b"\n")
+
+    def send(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay silent."""

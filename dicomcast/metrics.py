@@ -1,0 +1,95 @@
+"""What the worker tells a monitoring system: OpenTelemetry instruments that read the vitals when asked.
+
+The instruments and their exporter are the extra `prometheus`; without it nothing of this is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dicomcast.model import Outcome
+from dicomcast.vitals import Phase, Vitals
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+__all__ = ["INSTRUMENTS", "Metrics"]
+
+# (value, attributes) pairs of an instrument; no attribute ever names a study or a patient.
+Reading = Callable[[Vitals, datetime], Iterable[tuple[float, dict[str, str]]]]
+
+
+def _one(read: Callable[[Vitals, datetime], float]) -> Reading:
+    return lambda vitals, now: [(read(vitals, now), {})]
+
+
+# Name, kind, unit, what it says, how it is read. docs/reference/metrics.md is made from this.
+INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
+    ("dicomcast.lag.entries", "gauge", "", "Entries of the change feed that are not settled.",
+     _one(lambda vitals, _: vitals.backlog.entries)),
+    ("dicomcast.lag", "gauge", "s", "How far FHIR may be behind the archive; while a peer is away, since when.",
+     _one(lambda vitals, now: vitals.lag_seconds(now))),
+    ("dicomcast.polled", "gauge", "s", "When the feed was last read to its end (Unix time): it moves while the feed "
+     "is silent, and stands still when the worker does.",
+     _one(lambda vitals, _: vitals.polled_at.timestamp() if vitals.polled_at else 0.0)),
+    ("dicomcast.phase", "gauge", "", "1 for what the worker is at: starting, active, standby or blocked.",
+     lambda vitals, _: [(float(vitals.phase is phase), {"phase": phase.value}) for phase in Phase]),
+    ("dicomcast.parked", "gauge", "", "Studies that could not be cast and will be tried again.",
+     _one(lambda vitals, _: vitals.backlog.parked)),
+    ("dicomcast.dead", "gauge", "", "Studies that will not be tried again until somebody asks for it.",
+     _one(lambda vitals, _: vitals.backlog.dead)),
+    ("dicomcast.parked.oldest", "gauge", "s", "The age of the oldest study that is parked or dead.",
+     _one(lambda vitals, now: vitals.backlog.oldest_seconds(now))),
+    ("dicomcast.studies", "counter", "", "Studies cast, by outcome.",
+     lambda vitals, _: [(vitals.report.outcomes[one], {"outcome": one.value}) for one in Outcome]),
+    ("dicomcast.windows", "counter", "", "Windows of the change feed settled.",
+     _one(lambda vitals, _: vitals.windows)),
+    ("dicomcast.requests", "counter", "", "HTTP requests sent, by peer, retries included.",
+     lambda vitals, _: [(one.requests, {"peer": one.peer}) for one in vitals.peers]),
+    ("dicomcast.retries", "counter", "", "HTTP requests sent again, by peer.",
+     lambda vitals, _: [(one.retries, {"peer": one.peer}) for one in vitals.peers]),
+)  # fmt: skip
+
+
+class Metrics:
+    """The instruments of one process, in the text format of Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    @classmethod
+    def of(cls, vitals: Vitals) -> Metrics | None:
+        """The instruments over `vitals`, None where the extra is not installed."""
+        try:
+            from opentelemetry.exporter.prometheus import PrometheusMetricReader
+            from opentelemetry.metrics import Observation
+            from opentelemetry.sdk.metrics import MeterProvider
+            from prometheus_client import CollectorRegistry
+        except ImportError:
+            return None
+        registry = CollectorRegistry()
+        reader = PrometheusMetricReader(True, scope_info_enabled=False, registry=registry)
+        meter = MeterProvider(metric_readers=[reader], shutdown_on_exit=False).get_meter("dicomcast")
+        create = {"gauge": meter.create_observable_gauge, "counter": meter.create_observable_counter}
+
+        def callback(read: Reading) -> Any:
+            return lambda _: [Observation(value, labels) for value, labels in read(vitals, datetime.now(UTC))]
+
+        for name, kind, unit, description, read in INSTRUMENTS:
+            create[kind](name, callbacks=[callback(read)], unit=unit, description=description)
+        return cls(registry)
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the exposition."""
+        from prometheus_client import CONTENT_TYPE_LATEST
+
+        return CONTENT_TYPE_LATEST
+
+    def exposition(self) -> bytes:
+        """All instruments as they are now."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)

@@ -1,0 +1,130 @@
+"""What the worker is doing, in plain numbers: written by the worker alone, read by health, metrics and status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from dicomcast.dicom.ticks import TICKS, ticks
+from dicomcast.model import Cursor, Outcome, Parked
+
+__all__ = ["Backlog", "Peer", "Phase", "Report", "Vitals"]
+
+
+class Phase(StrEnum):
+    """What the worker is at. `blocked` waits for a peer, `standby` for the lease of another worker."""
+
+    STARTING = "starting"
+    ACTIVE = "active"
+    STANDBY = "standby"
+    BLOCKED = "blocked"
+
+
+@dataclass(slots=True)
+class Report:
+    """How many studies were cast, by outcome, and how many were left to another worker."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    handed_over: int = 0
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Count what came of a window."""
+        self.outcomes.update(outcomes)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.outcomes[outcome]} {outcome.value}" for outcome in Outcome if self.outcomes[outcome])
+        handed = f"{self.handed_over} handed to the active worker, for its next poll" if self.handed_over else ""
+        return ", ".join(filter(None, [counts, handed])) or "nothing new"
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """The same for programs."""
+        return {outcome.value: self.outcomes[outcome] for outcome in Outcome} | {"handed_over": self.handed_over}
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far behind the feed we are: the newest entry settled, the newest there is, and the rows that wait."""
+
+    settled: Cursor = field(default_factory=Cursor)
+    latest: Cursor = field(default_factory=Cursor)
+    parked: int = 0
+    dead: int = 0
+    oldest: datetime | None = None
+
+    @classmethod
+    def of(cls, settled: Cursor, latest: Cursor, rows: Iterable[Parked]) -> Backlog:
+        """From a cursor, the feed's newest entry, and all rows of the store."""
+        seen = list(rows)
+        dead = sum(row.next_attempt is None for row in seen)
+        oldest = min((row.first_seen for row in seen if row.first_seen), default=None)
+        return cls(settled, latest, len(seen) - dead, dead, oldest)
+
+    @property
+    def entries(self) -> int:
+        """Entries that are not settled; gaps of the sequence count too."""
+        return max(0, self.latest.sequence - self.settled.sequence)
+
+    def seconds(self, now: datetime, caught_up_at: datetime | None) -> float:
+        """How long the oldest entry that is not settled may be waiting: no longer than since we were in step."""
+        if not self.entries:
+            return 0.0
+        known = [moment for moment in (_moment(self.settled.timestamp), caught_up_at) if moment]
+        return max(0.0, (now - max(known)).total_seconds()) if known else 0.0
+
+    def oldest_seconds(self, now: datetime) -> float:
+        """The age of the oldest row that is parked or dead."""
+        return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else 0.0
+
+
+class Peer(Protocol):
+    """What is counted of a peer."""
+
+    peer: str
+    requests: int
+    retries: int
+
+
+@dataclass(slots=True)
+class Vitals:
+    """The present state of the process. Moments are aware and in UTC; `beat` is of the monotonic clock."""
+
+    source: str = ""
+    beat: float = 0.0
+    phase: Phase = Phase.STARTING
+    reason: str = ""
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    report: Report = field(default_factory=Report)
+    windows: int = 0
+    backlog: Backlog = field(default_factory=Backlog)
+    polled_at: datetime | None = None
+    caught_up_at: datetime | None = None
+    peers: Sequence[Peer] = ()
+
+    def enter(self, phase: Phase, reason: str = "") -> bool:
+        """Note what the worker is at; True if that is news."""
+        news = (phase, reason) != (self.phase, self.reason)
+        if phase != self.phase:
+            self.since = datetime.now(UTC)
+        self.phase, self.reason = phase, reason
+        return news
+
+    def stock(self, backlog: Backlog) -> None:
+        """Note how far the feed is settled."""
+        self.backlog = backlog
+        if not backlog.entries:
+            self.caught_up_at = datetime.now(UTC)
+
+    def lag_seconds(self, now: datetime) -> float:
+        """How far FHIR may be behind; while nothing can be asked, since when."""
+        unknown = self.polled_at if self.phase is Phase.BLOCKED else None
+        silent = (now - unknown).total_seconds() if unknown else 0.0
+        return max(silent, self.backlog.seconds(now, self.caught_up_at))
+
+
+def _moment(timestamp: str) -> datetime | None:
+    return datetime.fromtimestamp(ticks(timestamp) / TICKS, UTC) if timestamp else None
