@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from dicomcast.casting import Caster
-from dicomcast.demo.archive import Archive
+from dicomcast.demo.archive import Archive, StoreStatus
 from dicomcast.demo.dicom_service import dicom_service
 from dicomcast.demo.fhir_server import fhir_server
 from dicomcast.demo.fhir_store import FhirStore
@@ -71,16 +71,25 @@ class Harness:
         window: int = 2500,
         mode: str = "own",
         rules: Rules | None = None,
+        rival_of: Harness | None = None,
         **fhir_options: Any,
     ) -> None:
+        """A `rival` has the same archive, FHIR server and state store, and is another worker."""
+        self.api, self.window, self.mode = api, window, mode
+        self.rules = rules or Rules(SYSTEM)
+        self.owner = "harness" if rival_of is None else "rival"
+        if rival_of is not None:
+            self.now, self.archive, self.store, self.state = (
+                rival_of.now, rival_of.archive, rival_of.store, rival_of.state)  # fmt: skip
+            self.dicom_app, self.fhir_app = rival_of.dicom_app, rival_of.fhir_app
+            self.restart()
+            return
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.archive = Archive(partitions=partitions, clock=self._tick)
         self.store = FhirStore()
         self.dicom_app = dicom_service(self.archive)
         self.fhir_app = fhir_server(self.store, **fhir_options)
         self.state = open_store("sqlite://")
-        self.api, self.window, self.mode = api, window, mode
-        self.rules = rules or Rules(SYSTEM)
         self.restart()
 
     def _tick(self) -> datetime:
@@ -89,18 +98,22 @@ class Harness:
 
     def restart(self) -> None:
         """A new process: nothing is left but the state store."""
-        self.dicom = Http("dicom", DICOM_URL, transport=_Dated(self.dicom_app, self), budget=timedelta(0))
-        self.server = Http(
-            "fhir", "http://fhir.test/fhir", transport=httpx.ASGITransport(self.fhir_app), budget=timedelta(0)
-        )
+        dated = self.between("dicom", _Dated(self.dicom_app, self))
+        plain = self.between("fhir", httpx.ASGITransport(self.fhir_app))
+        self.dicom = Http("dicom", DICOM_URL, transport=dated, budget=timedelta(0))
+        self.server = Http("fhir", "http://fhir.test/fhir", transport=plain, budget=timedelta(0))
         self.feed = AzureFeed(self.dicom, public_url=DICOM_URL, api=self.api, lag=timedelta(seconds=30))
         self.fhir = FhirServer(self.server)
-        self.tenure = Tenure(self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now)
-        self.tenure.owner = "harness"
+        self.tenure = _Tenure(self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now)
+        self.tenure.owner = self.owner
         caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
         self.synchronizer = Synchronizer(
             self.feed, self.fhir, self.state, self.tenure, caster, clock=lambda: self.now, window=self.window
         )
+
+    def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """What stands between the client and a peer; a test may put something there."""
+        return transport
 
     async def open(self) -> Checkpoint:
         await self.tenure.take()
@@ -123,7 +136,7 @@ class Harness:
         """Store an instance; one that is there already is replaced, as by deleting and storing it again."""
         name = partition or "Microsoft.Default"
         metadata = dataset(study, series, instance, **attributes)
-        if self.archive.store(metadata, name) != 0:
+        if self.archive.store(metadata, name) is StoreStatus.EXISTS:
             self.archive.delete(name, study, series, instance)
             self.archive.store(metadata, name)
 
@@ -141,6 +154,13 @@ class Harness:
         await self.dicom.close()
         await self.server.close()
         await self.state.close()
+
+
+class _Tenure(Tenure):
+    """A lease that a test can let run out by our own clock."""
+
+    def expire(self) -> None:
+        self._until = 0.0
 
 
 class _Dated(httpx.ASGITransport):
