@@ -116,6 +116,30 @@ def test_v2_uses_offset_only_inside_a_tie() -> None:
     assert set(feed.offsets) == {0}
 
 
+def test_v2_goes_on_after_a_round_that_was_left_open() -> None:
+    """A cursor inside a round may be taken up much later: that round is finished, and the feed read to its end."""
+    feed = TimeFeed([row(number, number * SECOND) for number in range(1, 301)])
+    (first,) = feed.read(None, 400 * SECOND, size=1, take=1)
+    assert first.end.position["until"] != ""
+    feed.rows.append(row(301, 500 * SECOND))
+    windows = feed.read(first.end, 1000 * SECOND)
+    assert [one.sequence for window in windows for one in window.entries] == list(range(201, 302))
+    assert ticks(windows[-1].end.position["start"]) == 1000 * SECOND
+
+
+def test_v2_comes_to_an_end_where_the_server_cuts_ticks_off() -> None:
+    """Rows from before the start of a page, more of them than fit in it, are counted off and not read for ever."""
+    feed = TimeFeed([row(number, SECOND + number) for number in range(1, 451)])
+
+    class Coarse(TimeFeed):
+        async def page(self, start: str, end: str, offset: int) -> list[Entry]:
+            assert len(self.offsets) < 10, "the reader goes round in circles"
+            return await super().page(text(ticks(start) // SECOND * SECOND), end, offset)
+
+    (window,) = Coarse(feed.rows).read(None, 50 * SECOND)
+    assert [one.sequence for one in window.entries] == list(range(1, 451))
+
+
 @pytest.mark.parametrize("page", [None, [], {"Sequence": 1, "Timestamp": "2026-01-01T00:00:00Z"}])
 def test_a_page_may_be_null_empty_or_bare(page: Any) -> None:
     """`null` and 204 are empty pages; a single bare object is a page of one."""
