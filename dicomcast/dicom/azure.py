@@ -7,7 +7,8 @@ version 2. A cursor goes on in the version that wrote it, for as long as that is
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from dicomcast.dicom import by_sequence, by_time
 from dicomcast.dicom.entries import entries
 from dicomcast.dicom.ticks import TICKS, moment, text, ticks
 from dicomcast.dicom.wado import Dicomweb
-from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset
+from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset, Stumbled
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.identity import DEFAULT_PARTITION, canonical, dicomweb_base
 from dicomcast.model import Cursor, Entry, Instance, InstanceKey, StudyDelta, StudyKey, Window
@@ -145,19 +146,20 @@ class AzureFeed:
 
     async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
         """Windows up to the present end of the feed."""
-        answer = await self._latest()
-        now = moment(answer.date or datetime.now(UTC))
-        if self.version == "v1":
-            latest = _newest(answer)
-            reading = by_sequence.read(
-                self._page_v1, after=after.sequence, latest=latest.sequence, settled=now - self._lag, size=size
-            )
-        else:
-            reading = by_time.read(
-                self._page_v2, self._resume(after), until=now - self._lag, overlap=self._lag, size=size, seen=after
-            )
-        async for window in reading:
-            yield window
+        with _refusals_waited_for():
+            answer = await self._latest()
+            now = moment(answer.date or datetime.now(UTC))
+            if self.version == "v1":
+                latest = _newest(answer)
+                reading = by_sequence.read(
+                    self._page_v1, after=after.sequence, latest=latest.sequence, settled=now - self._lag, size=size
+                )
+            else:
+                reading = by_time.read(
+                    self._page_v2, self._resume(after), until=now - self._lag, overlap=self._lag, size=size, seen=after
+                )
+            async for window in reading:
+                yield window
 
     def _resume(self, after: Cursor) -> by_time.Position:
         if after.position.get("api") == "v2":
@@ -213,12 +215,22 @@ class AzureFeed:
         return list(await self._rows("v2", query))
 
     async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
-        """A page. One corrupt instance makes the service refuse the page: then it is read without metadata."""
+        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing. Then it is read without."""
         url = f"{version}/changefeed"
         try:
-            return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "true"}))
-        except Rejected:
+            whole = query | {"includeMetadata": "true"}
+            return _page(await self._http.request("GET", url, params=whole, at_once=(Stumbled,)))
+        except (Rejected, Stumbled):
             return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "false"}))
+
+
+@contextmanager
+def _refusals_waited_for() -> Iterator[None]:
+    """Once the feed is open nothing that we ask is wrong: it is being changed, or something stands in between."""
+    try:
+        yield
+    except Rejected as error:
+        raise Retriable(f"the change feed cannot be read at present ({error})") from None
 
 
 def _page(answer: Answer, *, preflight: bool = False) -> list[Entry]:
