@@ -51,12 +51,13 @@ class AzureFeed:
             self.version = self._choose(cursor)
             self._partitioned = await self._has_partitions()
             latest = await self.latest()
+            if cursor is not None and cursor.timestamp:
+                self._refuse_reset(cursor, latest)
+                await self._recognise(cursor, latest)
         except Rejected as error:
             raise ConfigError(
                 f"DICOM__URL: {self._http.base_url} is not a DICOM service with a change feed ({error})"
             ) from None
-        if cursor is not None:
-            self._refuse_reset(cursor, latest)
 
     async def _versions(self, budget: float | None) -> frozenset[str]:
         """Ask the newest version which there are (`api-supported-versions`), or else each whether it is there."""
@@ -106,11 +107,28 @@ class AzureFeed:
         if self.version == "v2":
             behind = (_time(latest), latest.sequence) < (_time(cursor), cursor.sequence)
         if behind:
-            raise SourceReset(
-                f"DICOM__URL: the change feed of {self.source} ends at sequence {latest.sequence}, but sequence "
-                f"{cursor.sequence} was settled before: this is not the archive that was read, or it was restored "
-                "from a backup. Nothing was written. To follow it from the start, give it a new STATE__URL"
-            )
+            raise self._reset(f"ends at sequence {latest.sequence}, but sequence {cursor.sequence} was settled before")
+
+    async def _recognise(self, cursor: Cursor, latest: Cursor) -> None:
+        """A recreated archive may have grown beyond the cursor: then another entry stands where it points to."""
+        if "v1" in self._offered:
+            query = {"offset": str(cursor.sequence - 1), "limit": "1"}
+            rows = [row for row in await self._bare_rows("v1", query) if row.sequence == cursor.sequence]
+            other = any(ticks(row.timestamp) != _time(cursor) for row in rows)
+        else:
+            end = text(_time(cursor) + 1)
+            query = {"startTime": cursor.timestamp, "endTime": end, "limit": str(by_time.LIMIT)}
+            rows = await self._bare_rows("v2", query)
+            there = len(rows) == by_time.LIMIT or any(row.sequence == cursor.sequence for row in rows)
+            other = latest.sequence < cursor.sequence and not there
+        if other:
+            raise self._reset(f"no longer has the entry of sequence {cursor.sequence} that was settled last")
+
+    def _reset(self, what: str) -> SourceReset:
+        return SourceReset(
+            f"DICOM__URL: the change feed of {self.source} {what}: this is not the archive that was read, or it was "
+            "restored from a backup. Nothing was written. To follow it from the start, give it a new STATE__URL"
+        )
 
     async def start(self, start: str | int | datetime) -> Cursor:
         """The cursor before the first entry to read."""
@@ -149,8 +167,10 @@ class AzureFeed:
         with _refusals_waited_for():
             answer = await self._latest()
             now = moment(answer.date or datetime.now(UTC))
+            latest = _newest(answer)
+            if after.timestamp:
+                self._refuse_reset(after, latest)
             if self.version == "v1":
-                latest = _newest(answer)
                 reading = by_sequence.read(
                     self._page_v1, after=after.sequence, latest=latest.sequence, settled=now - self._lag, size=size
                 )
@@ -216,12 +236,15 @@ class AzureFeed:
 
     async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
         """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing. Then it is read without."""
-        url = f"{version}/changefeed"
+        whole = query | {"includeMetadata": "true"}
         try:
-            whole = query | {"includeMetadata": "true"}
-            return _page(await self._http.request("GET", url, params=whole, at_once=(Stumbled,)))
+            return _page(await self._http.request("GET", f"{version}/changefeed", params=whole, at_once=(Stumbled,)))
         except (Rejected, Stumbled):
-            return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "false"}))
+            return await self._bare_rows(version, query)
+
+    async def _bare_rows(self, version: str, query: dict[str, str]) -> list[Entry]:
+        answer = await self._http.request("GET", f"{version}/changefeed", params=query | {"includeMetadata": "false"})
+        return _page(answer)
 
 
 @contextmanager
