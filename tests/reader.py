@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
-from dicomcast.demo.archive import DEFAULT_PARTITION, Archive
-from dicomcast.demo.dicom_service import dicom_service
+from dicomcast.demo.archive import DEFAULT_PARTITION, Archive, StoreStatus
+from dicomcast.demo.dicom_service import Version, dicom_service
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.http import Http
 from dicomcast.model import Cursor, Entry, EntryState, Window
@@ -36,10 +36,15 @@ class Reader:
 
     def store(self, instance: str, study: str = "1.2", partition: str = DEFAULT_PARTITION, **attributes: Any) -> None:
         """Store an instance of series `<study>.1`; one that is there already is refused."""
-        self.archive.store(dataset(study, f"{study}.1", instance, **attributes), partition)
+        status = self.archive.store(dataset(study, f"{study}.1", instance, **attributes), partition)
+        assert status is not StoreStatus.INVALID, "a test that stores nothing shows nothing"
 
     def delete(self, instance: str, study: str = "1.2") -> None:
         self.archive.delete(DEFAULT_PARTITION, study, f"{study}.1", instance)
+
+    def offer(self, versions: Sequence[Version]) -> None:
+        """Have the service be updated: from now on it offers these versions."""
+        self.wire = Wire(dicom_service(self.archive, versions=versions), self)
 
     def later(self, seconds: float = 31) -> None:
         self.now += timedelta(seconds=seconds)

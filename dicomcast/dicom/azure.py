@@ -140,7 +140,7 @@ class AzureFeed:
         if isinstance(start, int):
             if self.version != "v1":
                 raise ConfigError("WORKER__START: a sequence needs change feed v1; this service is read by v2")
-            return Cursor(start - 1, position=self._position(""))
+            return Cursor(max(start - 1, 0), position=self._position(""))
         if self.version != "v2" or isinstance(start, str):
             raise ConfigError("WORKER__START: a time needs change feed v2; set DICOM__API_VERSION to v2")
         return Cursor(position=self._position(text(moment(start))))
@@ -189,16 +189,19 @@ class AzureFeed:
 
     async def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
         """By v1 where it is offered; v2 cannot look for a sequence, so there the whole feed is searched."""
-        end = (await self.latest()).sequence if last is None else last
-        now = moment(datetime.now(UTC))
-        if "v1" in self._offered:
-            reading = by_sequence.read(self._page_v1, after=first - 1, latest=end, settled=now, size=size)
-        else:
-            reading = by_time.read(self._page_v2, by_time.Position(), until=now, overlap=0, size=size, seen=Cursor())
-        async for window in reading:
-            wanted = tuple(entry for entry in window.entries if first <= entry.sequence <= end)
-            if wanted:
-                yield Window(wanted, window.end)
+        last = by_sequence.LAST if last is None else last
+        with _refusals_waited_for():
+            if "v1" in self._offered:
+                end = min(last, _newest(await self._latest("v1")).sequence)
+                after = max(first - 1, 0)
+                reading = by_sequence.read(self._page_v1, after=after, latest=end, settled=by_time.END, size=size)
+            else:
+                position = by_time.Position()
+                reading = by_time.read(self._page_v2, position, until=by_time.END, overlap=0, size=size, seen=Cursor())
+            async for window in reading:
+                wanted = tuple(entry for entry in window.entries if first <= entry.sequence <= last)
+                if wanted:
+                    yield Window(wanted, window.end)
 
     async def latest(self) -> Cursor:
         """The newest entry; in v2 the newest by time."""

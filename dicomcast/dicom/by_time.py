@@ -16,10 +16,11 @@ from typing import Any
 from dicomcast.dicom.ticks import TICKS, text, ticks
 from dicomcast.model import Cursor, Entry, Window
 
-__all__ = ["BEGINNING", "LIMIT", "Position", "read"]
+__all__ = ["BEGINNING", "END", "LIMIT", "Position", "read"]
 
 LIMIT = 200  # the most that v2 allows
 BEGINNING = -62_135_596_800 * TICKS  # 0001-01-01, where the service itself begins
+END = 253_402_300_800 * TICKS - 1  # the last tick of 9999, where it ends
 
 # Rows with start <= timestamp < end, in order, without the first `offset`.
 Page = Callable[[str, str, int], Awaitable[list[Entry]]]
