@@ -115,7 +115,7 @@ async def test_from_v1_to_v2(offered: list[str]) -> None:
     reader.store("1.2.1.1")
     reader.later()
     await reader.read()
-    reader.archive.hold()
+    reader.archive.hold(1)
     reader.store("1.2.1.2")
     reader.later(1)
     reader.store("1.2.1.3")

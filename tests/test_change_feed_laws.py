@@ -28,7 +28,7 @@ step = st.one_of(
     st.tuples(st.just("delete"), st.sampled_from(STUDIES), st.sampled_from([*INSTANCES, None])),
     st.tuples(st.just("update"), st.sampled_from(STUDIES), st.none()),
     st.tuples(st.just("tie"), st.sampled_from(STUDIES), st.integers(1, 8)),
-    st.tuples(st.just("hold"), st.none(), st.none()),
+    st.tuples(st.just("hold"), st.integers(1, 2), st.none()),
     st.tuples(st.just("release"), st.none(), st.none()),
     st.tuples(st.just("gap"), st.integers(1, 7), st.none()),
     st.tuples(st.just("later"), st.sampled_from([0.000001, 0.6, 1, 9, 20, 31, 100]), st.none()),
@@ -70,7 +70,7 @@ class Story:
             case "gap":
                 archive.skip_sequences(what)
             case "hold":
-                archive.hold()
+                archive.hold(what)
                 self.held_since = self.clock if self.held_since is None else self.held_since
             case "release":
                 archive.release()
@@ -136,7 +136,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("api", ["v1", "v2"])
 @given(steps=st.lists(step, min_size=1, max_size=25))
 @example(steps=[("tie", "1.2", 8), ("later", 31, None), ("read", 1, 1), ("delete", "1.2", None), ("read", 1, 1)])
-@example(steps=[("hold", None, None), ("store", "1.2", "1"), ("later", 1, None), ("release", None, None)])
+@example(steps=[("hold", 1, None), ("store", "1.2", "1"), ("store", "1.2", "2"), ("later", 9, None), ("read", 1, 1)])
 def test_every_instance_ends_as_it_is(api: str, steps: list[Step]) -> None:
     """Drained after the last change, the feed has told of every entry, and last of all the present; none came twice."""
 
