@@ -94,13 +94,14 @@ class Reader:
 
 
 class Wire(httpx.ASGITransport):
-    """The way to the service: keeps the requests, sends the test's answers, and dates what is answered."""
+    """The way to the service: keeps the requests, sends the test's answers, dates them, and changes their headers."""
 
     def __init__(self, app: Any, reader: Reader) -> None:
         super().__init__(app)
         self.requests: list[httpx.Request] = []
         self.intercept: Intercept = lambda request: None
         self.dated = True
+        self.headers: dict[str, str | None] = {}
         self._reader = reader
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -108,6 +109,10 @@ class Wire(httpx.ASGITransport):
         response = self.intercept(request) or await super().handle_async_request(request)
         if self.dated:
             response.headers["Date"] = self._reader.now.strftime("%a, %d %b %Y %H:%M:%S GMT")
+        for name, value in self.headers.items():
+            response.headers[name] = value or ""
+            if value is None:
+                del response.headers[name]
         return response
 
     def asked(self, path: str) -> list[httpx.QueryParams]:
