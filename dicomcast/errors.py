@@ -5,6 +5,7 @@
     + SourceReset                the archive's feed is behind our cursor: it was recreated
   x Retriable(retry_after)       wait and try again: the peer is down, throttling or garbled
     + Conflict                   409, 412: forget, re-read, re-merge
+    + Stumbled                   500: the peer may be well, and this request's data bad; ask for something else
   x Rejected(status, codes)      this request will never succeed: the study steps aside (is parked)
     + NotFound                   404, 410
   x Fatal                        exit 77: somebody must act, or somebody else does
@@ -31,6 +32,7 @@ __all__ = [
     "Retriable",
     "SourceReset",
     "StateError",
+    "Stumbled",
     "Unauthorized",
 ]
 
@@ -83,6 +85,10 @@ class Retriable(DicomCastError):
 
 class Conflict(Retriable):
     """Somebody else changed what we were about to write (409, 412)."""
+
+
+class Stumbled(Retriable):
+    """The peer failed at this request (500): over the data that it is about, or altogether."""
 
 
 class Rejected(DicomCastError):

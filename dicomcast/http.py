@@ -18,7 +18,7 @@ import httpx
 import orjson
 import tenacity
 
-from dicomcast.errors import Conflict, DicomCastError, NotFound, Rejected, Retriable, Unauthorized
+from dicomcast.errors import Conflict, DicomCastError, NotFound, Rejected, Retriable, Stumbled, Unauthorized
 from dicomcast.limiter import Limiter
 
 __all__ = ["Answer", "Http", "dump_json", "issue_codes", "parse_json", "refusal"]
@@ -88,19 +88,20 @@ class Http:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         budget: float | None = None,
+        at_once: tuple[type[Retriable], ...] = (Conflict,),
     ) -> Answer:
-        """Ask until there is an answer or the budget (in seconds) is spent.
+        """Ask until there is an answer or the budget (in seconds) is spent; errors `at_once` are not worth a retry.
 
         Everything that we send may be sent twice: reads, searches, and writes that carry If-Match, a
         known id or a condition.
 
         Raises:
-            Retriable: the peer did not answer usably within the budget (`Conflict` at once).
+            Retriable: the peer did not answer usably within the budget.
             Rejected: it refused this request (`NotFound`: does not have it).
             Unauthorized: it refused our credentials.
         """
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Retriable) and not isinstance(e, Conflict)),
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Retriable) and not isinstance(e, at_once)),
             wait=_wait,
             stop=self._spent(self._budget if budget is None else budget),
             sleep=self._again,
@@ -181,7 +182,9 @@ def refusal(
             return NotFound(said, reason="not-found", peer=peer, status=status, codes=codes)
         case 409 | 412:
             return Conflict(said, peer=peer, status=status, codes=codes)
-        case 408 | 425 | 429 | 500 | 502 | 503 | 504:
+        case 500:
+            return Stumbled(said, peer=peer, status=status, codes=codes, retry_after=retry_after)
+        case 408 | 424 | 425 | 429 | 502 | 503 | 504:  # 424: the service cannot use the customer's key
             return Retriable(said, peer=peer, status=status, codes=codes, retry_after=retry_after)
         case status if status < 400:
             said = f"{said}, which is no answer: is the URL right, and what stands in between?"

@@ -61,12 +61,20 @@ class TimeFeed:
         chosen.sort(key=lambda one: (ticks(one.timestamp), one.sequence))
         return chosen[offset : offset + by_time.LIMIT]
 
-    def read(self, cursor: Cursor | None, until: int, *, size: int = 2500, take: int | None = None) -> list[Any]:
+    def read(
+        self,
+        cursor: Cursor | None,
+        until: int,
+        *,
+        size: int = 2500,
+        take: int | None = None,
+        overlap: int = 30 * SECOND,
+    ) -> list[Any]:
         async def collect() -> list[Any]:
             position = by_time.Position.of(cursor) if cursor else by_time.Position()
             windows = []
             reading = by_time.read(
-                self.page, position, until=until, overlap=30 * SECOND, size=size, seen=cursor or Cursor()
+                self.page, position, until=until, overlap=overlap, size=size, seen=cursor or Cursor()
             )
             async for window in reading:
                 windows.append(window)
@@ -114,6 +122,39 @@ def test_v2_uses_offset_only_inside_a_tie() -> None:
     feed = TimeFeed([row(number, number) for number in range(1, 1000)])
     feed.read(None, 50 * SECOND)
     assert set(feed.offsets) == {0}
+
+
+def test_v2_start_is_inclusive_and_end_exclusive() -> None:
+    """A row of exactly the time at which a round ends belongs to the next, which begins there if nothing overlaps."""
+    feed = TimeFeed([row(1, 49 * SECOND), row(2, 50 * SECOND), row(3, 50 * SECOND + 1)])
+    (first,) = feed.read(None, 50 * SECOND, overlap=0)
+    (second,) = feed.read(first.end, 50 * SECOND + 1, overlap=0)
+    (third,) = feed.read(second.end, 60 * SECOND, overlap=0)
+    assert [[one.sequence for one in window.entries] for window in (first, second, third)] == [[1], [2], [3]]
+
+
+def test_v2_goes_on_after_a_round_that_was_left_open() -> None:
+    """A cursor inside a round may be taken up much later: that round is finished, and the feed read to its end."""
+    feed = TimeFeed([row(number, number * SECOND) for number in range(1, 301)])
+    (first,) = feed.read(None, 400 * SECOND, size=1, take=1)
+    assert first.end.position["until"] != ""
+    feed.rows.append(row(301, 500 * SECOND))
+    windows = feed.read(first.end, 1000 * SECOND)
+    assert [one.sequence for window in windows for one in window.entries] == list(range(201, 302))
+    assert ticks(windows[-1].end.position["start"]) == 1000 * SECOND
+
+
+def test_v2_comes_to_an_end_where_the_server_cuts_ticks_off() -> None:
+    """Rows from before the start of a page, more of them than fit in it, are counted off and not read for ever."""
+    feed = TimeFeed([row(number, SECOND + number) for number in range(1, 451)])
+
+    class Coarse(TimeFeed):
+        async def page(self, start: str, end: str, offset: int) -> list[Entry]:
+            assert len(self.offsets) < 10, "the reader goes round in circles"
+            return await super().page(text(ticks(start) // SECOND * SECOND), end, offset)
+
+    (window,) = Coarse(feed.rows).read(None, 50 * SECOND)
+    assert [one.sequence for one in window.entries] == list(range(1, 451))
 
 
 @pytest.mark.parametrize("page", [None, [], {"Sequence": 1, "Timestamp": "2026-01-01T00:00:00Z"}])

@@ -1,10 +1,11 @@
-"""Laws 1 to 3 through crashes, lost leases, lost answers, throttling, conflicts and late rows: convergence each time."""
+"""Laws 1 to 3 through crashes, lost leases and answers, throttling, conflicts, late rows: convergence each time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -287,7 +288,7 @@ def _idle_versions(harness: Harness) -> list[str]:
         for resource in harness.store.resources(kind):
             history = [one.json for one in harness.store.history(kind, resource["id"])]
             contents = [_content_of(json) for json in history if json is not None]
-            idle += [f"{kind}/{resource['id']}" for a, b in zip(contents, contents[1:], strict=False) if a == b]
+            idle += [f"{kind}/{resource['id']}" for a, b in pairwise(contents) if a == b]
     return idle
 
 

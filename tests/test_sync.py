@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -232,10 +233,12 @@ async def test_sequence_gap_is_no_end_of_the_feed(harness: Harness) -> None:
 
 async def test_late_commit_is_not_lost(harness: Harness) -> None:
     """A row that becomes visible after a later one was read is read all the same."""
-    harness.archive.hold()
+    harness.archive.hold(1)
     harness.put("1.2", "1.2.1", "1.2.1.1")
-    harness.archive.release()
     harness.put("1.3", "1.3.1", "1.3.1.1")
+    harness.now -= timedelta(minutes=4, seconds=50)
+    await harness.cast()
+    harness.archive.release()
     await harness.cast()
     assert len(harness.studies()) == 2
 

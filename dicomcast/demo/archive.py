@@ -8,6 +8,7 @@ appear behind a reader that is already past it (`hold` and `release` make that h
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from bisect import bisect_left, bisect_right, insort
@@ -122,7 +123,8 @@ class Archive:
         self.partitions = partitions
         self._clock = clock
         self._lock = threading.RLock()
-        self._held: list[_Row] | None = None
+        self._to_hold: float = 0
+        self._held: list[_Row] = []
         self.reset()
 
     @_serialised
@@ -135,7 +137,7 @@ class Archive:
             return StoreStatus.INVALID
         if self._current(key) is not None:
             return StoreStatus.EXISTS
-        if any(row.key == key for row in self._held or ()):
+        if any(row.key == key for row in self._held):
             return StoreStatus.PENDING
         now = self._now()
         self._created.setdefault(partition, now)
@@ -244,14 +246,14 @@ class Archive:
         self._sequence += count
 
     @_serialised
-    def hold(self) -> None:
-        """From now on stores take their sequence and time, but are not committed: nobody sees them."""
-        self._held = self._held or []
+    def hold(self, stores: float = math.inf) -> None:
+        """So many stores take their sequence and time, but are not committed: nobody sees them."""
+        self._to_hold = stores
 
     @_serialised
     def release(self) -> None:
         """Commit what was held, however far the feed has gone in the meantime."""
-        held, self._held = self._held or [], None
+        held, self._held, self._to_hold = self._held, [], 0
         for row in held:
             self._commit(row)
 
@@ -273,7 +275,7 @@ class Archive:
         self._sequence = 0
         self._by_sequence: list[_Row] = []
         self._by_time: list[_Row] = []
-        self._held = None
+        self._held, self._to_hold = [], 0
         self._studies: dict[tuple[str, str], dict[InstanceKey, _Version]] = {}
         self._created: dict[str, int] = {}
 
@@ -298,7 +300,8 @@ class Archive:
     def _append(self, now: int, key: InstanceKey, action: str, version: _Version) -> None:
         self._sequence += 1
         row = _Row(self._sequence, now, key, action, version)
-        if self._held is not None and action == "Create":
+        if self._to_hold and action == "Create":
+            self._to_hold -= 1
             self._held.append(row)
         else:
             self._commit(row)

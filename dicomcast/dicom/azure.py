@@ -7,7 +7,8 @@ version 2. A cursor goes on in the version that wrote it, for as long as that is
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from dicomcast.dicom import by_sequence, by_time
 from dicomcast.dicom.entries import entries
 from dicomcast.dicom.ticks import TICKS, moment, text, ticks
 from dicomcast.dicom.wado import Dicomweb
-from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset
+from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset, Stumbled
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.identity import DEFAULT_PARTITION, canonical, dicomweb_base
 from dicomcast.model import Cursor, Entry, Instance, InstanceKey, StudyDelta, StudyKey, Window
@@ -51,12 +52,13 @@ class AzureFeed:
             self.version = self._choose(cursor)
             self._partitioned = await self._has_partitions()
             latest = await self.latest()
+            if cursor is not None and cursor.timestamp:
+                self._refuse_reset(cursor, latest)
+                await self._recognise(cursor, latest)
         except Rejected as error:
             raise ConfigError(
                 f"DICOM__URL: {self._http.base_url} is not a DICOM service with a change feed ({error})"
             ) from None
-        if cursor is not None:
-            self._refuse_reset(cursor, latest)
 
     async def _versions(self, budget: float | None) -> frozenset[str]:
         """Ask the newest version which there are (`api-supported-versions`), or else each whether it is there."""
@@ -106,11 +108,28 @@ class AzureFeed:
         if self.version == "v2":
             behind = (_time(latest), latest.sequence) < (_time(cursor), cursor.sequence)
         if behind:
-            raise SourceReset(
-                f"DICOM__URL: the change feed of {self.source} ends at sequence {latest.sequence}, but sequence "
-                f"{cursor.sequence} was settled before: this is not the archive that was read, or it was restored "
-                "from a backup. Nothing was written. To follow it from the start, give it a new STATE__URL"
-            )
+            raise self._reset(f"ends at sequence {latest.sequence}, but sequence {cursor.sequence} was settled before")
+
+    async def _recognise(self, cursor: Cursor, latest: Cursor) -> None:
+        """A recreated archive may have grown beyond the cursor: then another entry stands where it points to."""
+        if "v1" in self._offered:
+            query = {"offset": str(cursor.sequence - 1), "limit": "1"}
+            rows = [row for row in await self._bare_rows("v1", query) if row.sequence == cursor.sequence]
+            other = any(ticks(row.timestamp) != _time(cursor) for row in rows)
+        else:
+            end = text(_time(cursor) + 1)
+            query = {"startTime": cursor.timestamp, "endTime": end, "limit": str(by_time.LIMIT)}
+            rows = await self._bare_rows("v2", query)
+            there = len(rows) == by_time.LIMIT or any(row.sequence == cursor.sequence for row in rows)
+            other = latest.sequence < cursor.sequence and not there
+        if other:
+            raise self._reset(f"no longer has the entry of sequence {cursor.sequence} that was settled last")
+
+    def _reset(self, what: str) -> SourceReset:
+        return SourceReset(
+            f"DICOM__URL: the change feed of {self.source} {what}: this is not the archive that was read, or it was "
+            "restored from a backup. Nothing was written. To follow it from the start, give it a new STATE__URL"
+        )
 
     async def start(self, start: str | int | datetime) -> Cursor:
         """The cursor before the first entry to read."""
@@ -122,7 +141,7 @@ class AzureFeed:
         if isinstance(start, int):
             if self.version != "v1":
                 raise ConfigError("WORKER__START: a sequence needs change feed v1; this service is read by v2")
-            return Cursor(start - 1, position=self._position(""))
+            return Cursor(max(start - 1, 0), position=self._position(""))
         if self.version != "v2" or isinstance(start, str):
             raise ConfigError("WORKER__START: a time needs change feed v2; set DICOM__API_VERSION to v2")
         return Cursor(position=self._position(text(moment(start))))
@@ -146,19 +165,22 @@ class AzureFeed:
 
     async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
         """Windows up to the present end of the feed."""
-        answer = await self._latest()
-        now = moment(answer.date or datetime.now(UTC))
-        if self.version == "v1":
-            latest = _newest(answer)
-            reading = by_sequence.read(
-                self._page_v1, after=after.sequence, latest=latest.sequence, settled=now - self._lag, size=size
-            )
-        else:
-            reading = by_time.read(
-                self._page_v2, self._resume(after), until=now - self._lag, overlap=self._lag, size=size, seen=after
-            )
-        async for window in reading:
-            yield window
+        with _refusals_waited_for():
+            answer = await self._latest()
+            now = moment(answer.date or datetime.now(UTC))
+            latest = self.newest = _newest(answer)
+            if after.timestamp:
+                self._refuse_reset(after, latest)
+            if self.version == "v1":
+                reading = by_sequence.read(
+                    self._page_v1, after=after.sequence, latest=latest.sequence, settled=now - self._lag, size=size
+                )
+            else:
+                reading = by_time.read(
+                    self._page_v2, self._resume(after), until=now - self._lag, overlap=self._lag, size=size, seen=after
+                )
+            async for window in reading:
+                yield window
 
     def _resume(self, after: Cursor) -> by_time.Position:
         if after.position.get("api") == "v2":
@@ -168,27 +190,29 @@ class AzureFeed:
 
     async def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
         """By v1 where it is offered; v2 cannot look for a sequence, so there the whole feed is searched."""
-        end = (await self.latest()).sequence if last is None else last
-        now = moment(datetime.now(UTC))
-        if "v1" in self._offered:
-            reading = by_sequence.read(self._page_v1, after=first - 1, latest=end, settled=now, size=size)
-        else:
-            reading = by_time.read(self._page_v2, by_time.Position(), until=now, overlap=0, size=size, seen=Cursor())
-        async for window in reading:
-            wanted = tuple(entry for entry in window.entries if first <= entry.sequence <= end)
-            if wanted:
-                yield Window(wanted, window.end)
+        last = by_sequence.LAST if last is None else last
+        with _refusals_waited_for():
+            if "v1" in self._offered:
+                end = min(last, _newest(await self._latest("v1")).sequence)
+                after = max(first - 1, 0)
+                reading = by_sequence.read(self._page_v1, after=after, latest=end, settled=by_time.END, size=size)
+            else:
+                position = by_time.Position()
+                reading = by_time.read(self._page_v2, position, until=by_time.END, overlap=0, size=size, seen=Cursor())
+            async for window in reading:
+                wanted = tuple(entry for entry in window.entries if first <= entry.sequence <= last)
+                if wanted:
+                    yield Window(wanted, window.end)
 
     async def latest(self) -> Cursor:
         """The newest entry; in v2 the newest by time."""
-        return _newest(await self._latest())
+        self.newest = _newest(await self._latest())
+        return self.newest
 
     async def _latest(self, version: str = "", *, budget: float | None = None) -> Answer:
         """Without metadata, which may be corrupt."""
         url = f"{version or self.version}/changefeed/latest"
-        answer = await self._http.request("GET", url, params={"includeMetadata": "false"}, budget=budget)
-        self.newest = _newest(answer)
-        return answer
+        return await self._http.request("GET", url, params={"includeMetadata": "false"}, budget=budget)
 
     async def partitions(self) -> list[str]:
         """The names of the partitions, "" for the one without a name."""
@@ -216,12 +240,25 @@ class AzureFeed:
         return list(await self._rows("v2", query))
 
     async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
-        """A page. One corrupt instance makes the service refuse the page: then it is read without metadata."""
-        url = f"{version}/changefeed"
+        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing. Then it is read without."""
+        whole = query | {"includeMetadata": "true"}
         try:
-            return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "true"}))
-        except Rejected:
-            return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "false"}))
+            return _page(await self._http.request("GET", f"{version}/changefeed", params=whole, at_once=(Stumbled,)))
+        except (Rejected, Stumbled):
+            return await self._bare_rows(version, query)
+
+    async def _bare_rows(self, version: str, query: dict[str, str]) -> list[Entry]:
+        answer = await self._http.request("GET", f"{version}/changefeed", params=query | {"includeMetadata": "false"})
+        return _page(answer)
+
+
+@contextmanager
+def _refusals_waited_for() -> Iterator[None]:
+    """Once the feed is open nothing that we ask is wrong: it is being changed, or something stands in between."""
+    try:
+        yield
+    except Rejected as error:
+        raise Retriable(f"the change feed cannot be read at present ({error})") from None
 
 
 def _page(answer: Answer, *, preflight: bool = False) -> list[Entry]:

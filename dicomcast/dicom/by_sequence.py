@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dicomcast.dicom.ticks import ticks
 from dicomcast.model import Cursor, Entry, Window
 
-__all__ = ["LIMIT", "read"]
+__all__ = ["LAST", "LIMIT", "read"]
 
 LIMIT = 100  # the most that v1 allows
+LAST = 2**63 - 1  # the greatest sequence that there can be
 
 # Rows with sequences in (offset, offset + LIMIT], in order.
 Page = Callable[[int], Awaitable[list[Entry]]]

@@ -16,10 +16,11 @@ from typing import Any
 from dicomcast.dicom.ticks import TICKS, text, ticks
 from dicomcast.model import Cursor, Entry, Window
 
-__all__ = ["BEGINNING", "LIMIT", "Position", "read"]
+__all__ = ["BEGINNING", "END", "LIMIT", "Position", "read"]
 
 LIMIT = 200  # the most that v2 allows
 BEGINNING = -62_135_596_800 * TICKS  # 0001-01-01, where the service itself begins
+END = 253_402_300_800 * TICKS - 1  # the last tick of 9999, where it ends
 
 # Rows with start <= timestamp < end, in order, without the first `offset`.
 Page = Callable[[str, str, int], Awaitable[list[Entry]]]
@@ -58,15 +59,16 @@ class Position:
 async def read(
     page: Page, position: Position, *, until: int, overlap: int, size: int, seen: Cursor
 ) -> AsyncIterator[Window]:
-    """Windows from `position` to `until` (in ticks); `seen` is the newest entry settled so far."""
-    if not position.until:
-        if until <= ticks(position.start):
-            return
-        start = max(ticks(position.start) - overlap, BEGINNING)
-        position = Position(text(start), text(until), 0, position.recent)
+    """Windows from `position` to `until` (in ticks); `seen` is the newest entry settled so far.
+
+    A round that was left open is finished first, whenever it was, and then the feed is read to `until`.
+    """
     known = _Known(position.recent)
     entries: list[Entry] = []
-    while position.until:
+    while position.until or ticks(position.start) < until:
+        if not position.until:
+            start = max(ticks(position.start) - overlap, BEGINNING)
+            position = Position(text(start), text(until), 0, position.recent)
         rows = await page(position.start, position.until, position.offset)
         fresh = [row for row in rows if known.add(row)]
         entries += fresh
@@ -88,11 +90,11 @@ def _after(position: Position, rows: list[Entry], known: _Known, overlap: int) -
         return Position(position.until, "", 0, known.since(end - overlap))
     first, last = rows[0].timestamp, rows[-1].timestamp
     recent = known.since(min(ticks(last), end - overlap))
-    if first != last:
-        return Position(last, position.until, 0, recent)
-    # One timestamp fills the page: count into the tie, from where it begins.
-    offset = position.offset if ticks(last) == ticks(position.start) else 0
-    return Position(last, position.until, offset + len(rows), recent)
+    if ticks(last) <= ticks(position.start):
+        # A tie fills the page, or a server that cuts ticks off sent what is older: count on from here.
+        return Position(position.start, position.until, position.offset + len(rows), recent)
+    # Where one timestamp fills the page, the tie begins with it.
+    return Position(last, position.until, len(rows) if first == last else 0, recent)
 
 
 class _Known:

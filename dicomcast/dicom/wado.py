@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from dicomcast.errors import NotFound, Rejected, Retriable
+from dicomcast.errors import NotFound, Rejected, Retriable, Stumbled
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.tags import select, tag
@@ -29,38 +29,50 @@ class Dicomweb:
             Rejected: the metadata cannot be used.
         """
         try:
-            instances = await self._metadata(key, f"{path}/studies/{quote(key.study_uid)}/metadata")
+            instances = await self._metadata(key, path, f"studies/{quote(key.study_uid)}/metadata")
         except NotFound:
             await self._confirm_absence(key, path)
             instances = []
         return StudyDelta(key, {one.key: one for one in instances}, snapshot=True)
 
     async def instance(self, key: StudyKey, instance: InstanceKey, path: str) -> Instance | None:
-        """One instance, None if it is gone."""
+        """One instance, None if it is gone.
+
+        Raises:
+            Rejected: the metadata cannot be used.
+        """
         uids = map(quote, (key.study_uid, instance.series_uid, instance.instance_uid))
-        address = f"{path}/studies/{{}}/series/{{}}/instances/{{}}/metadata".format(*uids)
+        address = "studies/{}/series/{}/instances/{}/metadata".format(*uids)
         try:
-            found = await self._metadata(key, address)
+            found = await self._metadata(key, path, address)
         except NotFound:
             return None
         return next((one for one in found if one.key == instance), None)
 
-    async def _metadata(self, key: StudyKey, address: str) -> list[Instance]:
-        answer = await self._http.request("GET", address, headers=_DICOM_JSON)
+    async def _metadata(self, key: StudyKey, path: str, address: str) -> list[Instance]:
+        try:
+            answer = await self._http.request("GET", f"{path}/{address}", headers=_DICOM_JSON, at_once=(Stumbled,))
+        except Stumbled:
+            await self._search(key, path)  # A service that answers this has stumbled over the study alone.
+            said = f"the archive cannot read the metadata of study {key.study_uid}"
+            raise _unusable(said, "metadata-unreadable") from None
         return [_instance(key, dataset) for dataset in _datasets(answer, key)]
 
     async def _confirm_absence(self, key: StudyKey, path: str) -> None:
         """A 404 may come from a proxy or a wrong path, and would delete a study: the search must agree."""
         try:
-            answer = await self._http.request(
-                "GET", f"{path}/studies", params={"StudyInstanceUID": key.study_uid}, headers=_DICOM_JSON
-            )
+            gone = not await self._search(key, path)
         except NotFound:
-            answer = None
-        if answer is None or _datasets(answer, key):
+            gone = False
+        if not gone:
             raise Retriable(
                 f"the archive has no metadata of study {key.study_uid}, but does not say that it is gone", peer="dicom"
             )
+
+    async def _search(self, key: StudyKey, path: str) -> list[Any]:
+        query = {"StudyInstanceUID": key.study_uid}
+        answer = await self._http.request("GET", f"{path}/studies", params=query, headers=_DICOM_JSON)
+        return _datasets(answer, key)
 
 
 def _datasets(answer: Answer, key: StudyKey) -> list[Any]:
