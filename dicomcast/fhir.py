@@ -148,7 +148,8 @@ class FhirServer:
         return [written for one in batches(writes) for written in await self._post(one)]
 
     async def _post(self, bundle: JSON) -> list[Written]:
-        deletes = any(entry["request"]["method"] == "DELETE" for entry in bundle["entry"])
+        requests = [entry["request"] for entry in bundle["entry"]]
+        expects = any("ifMatch" in request or request["method"] == "DELETE" for request in requests)
         try:
             answer = await self._http.request(
                 "POST",
@@ -157,11 +158,11 @@ class FhirServer:
                 headers={"Content-Type": _FHIR_JSON, "Accept": _FHIR_JSON, "Prefer": "return=minimal"},
             )
         except NotFound as error:
-            if deletes:  # Some servers refuse to delete what is gone: then it is time to look again.
+            if expects:  # So some servers refuse to change or delete what is gone: time to look again.
                 raise Conflict(str(error)) from None
             raise
         responses = [_written(response) for response in _entries(_resource(answer, "Bundle"), "response")]
-        if len(responses) != len(bundle["entry"]):
+        if len(responses) != len(requests):
             raise Retriable("the FHIR server did not answer every entry of a bundle")
         for response in responses:
             _refuse(response)

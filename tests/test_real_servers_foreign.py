@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -178,25 +179,34 @@ def test_two_workers_at_once_make_no_duplicates(site: Site) -> None:
 
 
 @pytest.fixture
-async def patients(site: Site) -> list[JSON]:
-    """Two Patients on the server, as read."""
-    return [site.put_resource({"resourceType": "Patient", "id": f"{n}-{site.salt}", "active": True}) for n in "ab"]
-
-
-async def test_version_that_moved_on_is_a_conflict(site: Site, patients: list[JSON]) -> None:
-    """A write that rests on an old version is refused as a conflict, and nothing of its transaction is written."""
-    first, second = patients
-    moved = site.put_resource(second | {"gender": "other"})
+async def server(site: Site) -> AsyncIterator[FhirServer]:
+    """The client that the command line uses."""
     http = Http("fhir", str(site.fhir.base_url).rstrip("/"))
     server = FhirServer(http)
     await server.open()
-    old = second["meta"]["versionId"]
-    writes = [
-        Write(Method.PUT, first | {"gender": "male"}, version=first["meta"]["versionId"]),
-        Write(Method.PUT, second | {"gender": "male"}, version=old),
-    ]
+    yield server
+    await http.close()
+
+
+async def test_version_that_moved_on_is_a_conflict(site: Site, server: FhirServer) -> None:
+    """A write that rests on an old version is refused as a conflict, and nothing of its transaction is written."""
+    first, second = (site.put_resource({"resourceType": "Patient", "id": f"{n}-{site.salt}"}) for n in "ab")
+    moved = site.put_resource(second | {"gender": "other"})
     with pytest.raises(Conflict):
-        await server.write(writes)
+        await server.write([changed(first), changed(second)])
     assert site.read(f"Patient/{first['id']}").json() == first
     assert site.read(f"Patient/{second['id']}").json() == moved
-    await http.close()
+
+
+async def test_resource_that_is_gone_is_a_conflict(site: Site, server: FhirServer) -> None:
+    """What somebody deleted since it was read has to be looked for again: the study must not be parked for it."""
+    first, second = (site.put_resource({"resourceType": "Patient", "id": f"{n}-{site.salt}"}) for n in "ab")
+    assert site.fhir.delete(f"Patient/{second['id']}").is_success
+    with pytest.raises(Conflict):
+        await server.write([changed(first), changed(second)])
+    assert site.read(f"Patient/{first['id']}").json() == first
+
+
+def changed(patient: JSON) -> Write:
+    """A change of a Patient as it was read."""
+    return Write(Method.PUT, patient | {"gender": "male"}, version=patient["meta"]["versionId"])
