@@ -210,3 +210,15 @@ async def test_resource_that_is_gone_is_a_conflict(site: Site, server: FhirServe
 def changed(patient: JSON) -> Write:
     """A change of a Patient as it was read."""
     return Write(Method.PUT, patient | {"gender": "male"}, version=patient["meta"]["versionId"])
+
+
+async def test_search_finds_more_than_a_page(site: Site, server: FhirServer) -> None:
+    """All studies of a Patient are found, by the server's links or without them."""
+    site.put_resource({"resourceType": "Patient", "id": site.salt})
+    subject = {"reference": f"Patient/{site.salt}"}
+    made = [{"resourceType": "ImagingStudy", "id": f"{number}-{site.salt}"} for number in range(230)]
+    for start in range(0, len(made), 46):
+        some = made[start : start + 46]
+        await server.write([Write(Method.PUT, one | {"status": "available", "subject": subject}) for one in some])
+    found = await server.search("ImagingStudy", {"subject": subject["reference"]})
+    assert sorted(one["id"] for one in found) == sorted(one["id"] for one in made)
