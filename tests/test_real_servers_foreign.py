@@ -85,6 +85,20 @@ def test_patient_of_an_ehr_is_left_alone(site: Site) -> None:
     assert site.patients() == [theirs]
 
 
+def test_patients_of_an_ehr_match_exactly(site: Site) -> None:
+    """Whatever characters the EHR uses for its identifiers, no second Patient is made."""
+    odd = ["a,b", "a$b", "a\\b", "a&b", "a#b", "a+b", "a b", "a%2Cb", "a=b", "a*", "a,", "ä", "a", "b", "A"]
+    theirs = {}
+    for number, value in enumerate(odd):
+        patient = ehr_patient(site, value) | {"id": f"{number}-{site.salt}"}
+        theirs[value] = site.put_resource(patient)
+        site.put(f"S{number}", "1", "1", PatientID=value)
+    assert site.run() == f"{len(odd)} created; 0 parked"
+    assert sorted(site.patients(), key=lambda one: one["id"]) == sorted(theirs.values(), key=lambda one: one["id"])
+    for number, value in enumerate(odd):
+        assert site.study(f"S{number}")["subject"]["reference"] == f"Patient/{theirs[value]['id']}"
+
+
 def test_study_of_others_is_merged_into_and_never_deleted(site: Site) -> None:
     """Adopted, corrected, emptied: our elements come and go, theirs stay as they were."""
     site.put_resource(ehr_patient(site))
