@@ -24,7 +24,7 @@ from dicomcast.mapping.values import JSON
 from dicomcast.memory import Memory
 from dicomcast.merge import draft
 from dicomcast.model import StudyDelta, StudyKey
-from dicomcast.overlay import overlay, replace_ours
+from dicomcast.overlay import leads_to, overlay, replace_ours
 
 __all__ = ["Patients", "Turn", "identifier_of"]
 
@@ -145,7 +145,7 @@ class Patients:
         if self._mode not in ("own", "update") or not isinstance(subject.get("identifier"), dict):
             return []
         for existing in await self._find(identifier_of(subject)):
-            named = f"Patient/{existing['id']}" == subject.get("reference")
+            named = leads_to(subject, f"Patient/{existing['id']}")
             if named and self._ours(existing) and patient_spoken_for(existing)[1:] == (key.study_uid, key.partition):
                 heir = await self._heir(existing, key, above=_GONE)
                 return self._write(existing, heir) if heir else []

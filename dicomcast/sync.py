@@ -27,7 +27,7 @@ from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import Draft, Links, draft, merge_study
 from dicomcast.model import Checkpoint, Outcome, Parked, Stage, StudyDelta, StudyKey, Window
-from dicomcast.overlay import overlay
+from dicomcast.overlay import leads_to, overlay
 from dicomcast.patients import Patients, identifier_of
 from dicomcast.state import StateStore
 
@@ -245,7 +245,7 @@ class Synchronizer:
             provisional = merge_study(existing, content, key, self._rules, links, study_id(key))
             subject, writes = await self._patients.resolve(desired, provisional.get("started", ""), key)
             links = replace(links, subject=subject)
-            if existing is not None and existing.get("subject", {}).get("reference") != subject["reference"]:
+            if existing is not None and not leads_to(existing.get("subject"), subject["reference"]):
                 writes = [*writes, *await self._patients.leave(existing, key)]
         study = merge_study(existing, content, key, self._rules, links, study_id(key))
         if study == existing:

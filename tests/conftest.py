@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import SERVERS, require, running
+from tests.servers import DIFFERENT, SERVERS, require, running
 from tests.servers.site import Site, site_at
 
 _CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -32,7 +32,7 @@ def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         yield start
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=DIFFERENT)
 def real_server(request: pytest.FixtureRequest, real_servers: Callable[[str], str]) -> str:
     """The base URL of each of these servers in turn."""
     require(SERVERS[request.param])

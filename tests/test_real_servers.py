@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from tests.servers import Server, require
+from tests.servers import SERVERS, Server, require
 from tests.servers.site import JSON, Site, site_at
 
 DICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -81,6 +81,7 @@ def test_real_files_arrive(site: Site) -> None:
     assert referred == {f"Patient/{one['id']}" for one in site.patients()}
 
 
+@pytest.mark.parametrize("real_server", SERVERS, indirect=True)
 def test_second_run_and_replays_write_nothing(site: Site) -> None:
     """No resource gets a new version from a run with nothing new, a replay of the feed, or of a study."""
     stored = store_real_files(site)
@@ -157,6 +158,20 @@ def test_changed_patient_id_points_the_study_elsewhere(site: Site) -> None:
     assert site.read(subject["reference"]).json()["name"][0]["family"] == "Roe"
     assert site.read(f"Patient/{old['id']}").json() == old
     assert len(site.patients()) == 2
+
+
+@pytest.mark.parametrize("real_server", SERVERS, indirect=True)
+def test_patient_follows_the_newest_study_that_is_left(site: Site) -> None:
+    """When the study that spoke for a Patient goes, the newest of the others is found and speaks."""
+    for study, date, name in (("A", "20240301", "New"), ("B", "20240201", "Middle"), ("C", "20240101", "Old")):
+        site.put(study, "1", "1", PatientID="P1", StudyDate=date, PatientName=name)
+    assert site.run() == "3 created; 0 parked"
+    (patient,) = site.patients()
+    assert patient["name"][0]["family"] == "New"
+    site.delete("A")
+    assert site.run() == "1 deleted; 0 parked"
+    (patient,) = site.patients()
+    assert patient["name"][0]["family"] == "Middle"
 
 
 def test_patient_ids_match_exactly(site: Site) -> None:

@@ -12,6 +12,7 @@ from dicomcast.bundle import Method, Write
 from dicomcast.errors import Conflict
 from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
+from tests.servers import SERVERS
 from tests.servers.site import JSON, Site
 
 EXTENSION = {"url": "https://ehr.example.org/fhir/score", "valueDecimal": 1.25}
@@ -99,6 +100,7 @@ def test_patients_of_an_ehr_match_exactly(site: Site) -> None:
         assert site.study(f"S{number}")["subject"]["reference"] == f"Patient/{theirs[value]['id']}"
 
 
+@pytest.mark.parametrize("real_server", SERVERS, indirect=True)
 def test_study_of_others_is_merged_into_and_never_deleted(site: Site) -> None:
     """Adopted, corrected, emptied: our elements come and go, theirs stay as they were."""
     site.put_resource(ehr_patient(site))

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
-__all__ = ["SERVERS", "Server", "require", "running"]
+__all__ = ["DIFFERENT", "SERVERS", "Server", "require", "running"]
 
 _ROOT = Path(__file__).parents[2]
 _SEKMET = _ROOT / ".venv-sekmet" / "bin" / "sekmet"
@@ -35,7 +36,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _sekmet(port: int, folder: Path) -> list[str]:
+def _sekmet(port: int, folder: Path, *, absolute: bool = False) -> list[str]:
     (folder / "settings.yaml").write_text(
         f"""\
 base_url: http://127.0.0.1:{port}/fhir
@@ -45,6 +46,7 @@ data_dir: {folder}
 log_inbound: false
 validation: {{inbound: strict}}
 simulator: {{enabled: false}}
+server_behaviour: {{absolute_references: {str(absolute).lower()}}}
 """
     )
     return [str(_SEKMET), "serve", "--host", "127.0.0.1", "--port", str(port)]
@@ -54,13 +56,19 @@ def _medplum(port: int, _folder: Path) -> list[str]:
     return ["node", str(_MEDPLUM / "server.mjs"), str(port)]
 
 
+_INSTALLED_SEKMET = _ROOT / ".venv" / ".sekmet"
+_CONFIGURED = {"SEKMET_CONFIG": "settings.yaml"}
+
 SERVERS = {
     server.name: server
     for server in (
-        Server("sekmet", _ROOT / ".venv" / ".sekmet", _sekmet, {"SEKMET_CONFIG": "settings.yaml"}),
+        Server("sekmet", _INSTALLED_SEKMET, _sekmet, _CONFIGURED),
         Server("medplum", _MEDPLUM / "node_modules" / ".installed", _medplum),
+        # Stores what it is given, and answers with the absolute URL of each reference.
+        Server("sekmet-absolute", _INSTALLED_SEKMET, partial(_sekmet, absolute=True), _CONFIGURED),
     )
 }
+DIFFERENT = ["sekmet", "medplum"]
 
 
 def require(server: Server) -> None:
