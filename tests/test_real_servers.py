@@ -87,10 +87,9 @@ def test_second_run_and_replays_write_nothing(site: Site) -> None:
     stored = store_real_files(site)
     site.run()
     versions = site.versions()
-    assert site.run() == "nothing new; 0 parked"
-    assert site.versions() == versions
     uids = {study for study, _, _ in stored}
     studies = [word for uid in uids for word in ("--replay-study", uid)]
+    # Studies, then entries, once more; then the feed is followed from the cursor, where nothing is new.
     assert site.run("--replay-from", "1", *studies) == f"{2 * len(uids)} unchanged; 0 parked"
     assert site.versions() == versions
 
@@ -145,33 +144,24 @@ def series_of(site: Site, study: str, *names: str) -> list[JSON]:
     return [series[site.uid(f"{study}.{name}")] for name in names]
 
 
-def test_changed_patient_id_points_the_study_elsewhere(site: Site) -> None:
-    """The study gets the Patient of its new PatientID; the old one is kept as it was."""
-    site.put("A", "1", "1", PatientID="P1", PatientName="Doe^Jane")
-    site.run()
-    (old,) = site.patients()
-    change = {"00100020": {"vr": "LO", "Value": ["P2"]}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Roe^Ann"}]}}
-    site.archive.bulk_update("Microsoft.Default", [site.uid("A")], change)
-    assert site.run() == "1 updated; 0 parked"
-    subject = site.study("A")["subject"]
-    assert subject["identifier"] == {"system": site.system, "value": "P2"}
-    assert site.read(subject["reference"]).json()["name"][0]["family"] == "Roe"
-    assert site.read(f"Patient/{old['id']}").json() == old
-    assert len(site.patients()) == 2
-
-
 @pytest.mark.parametrize("real_server", SERVERS, indirect=True)
-def test_patient_follows_the_newest_study_that_is_left(site: Site) -> None:
-    """When the study that spoke for a Patient goes, the newest of the others is found and speaks."""
+def test_changed_patient_id_points_the_study_elsewhere(site: Site) -> None:
+    """The study gets the Patient of its new PatientID; the old one stays, and the newest study left speaks for it."""
     for study, date, name in (("A", "20240301", "New"), ("B", "20240201", "Middle"), ("C", "20240101", "Old")):
         site.put(study, "1", "1", PatientID="P1", StudyDate=date, PatientName=name)
     assert site.run() == "3 created; 0 parked"
-    (patient,) = site.patients()
-    assert patient["name"][0]["family"] == "New"
-    site.delete("A")
-    assert site.run() == "1 deleted; 0 parked"
-    (patient,) = site.patients()
-    assert patient["name"][0]["family"] == "Middle"
+    (old,) = site.patients()
+    assert old["name"][0]["family"] == "New"
+    site.archive.bulk_update("Microsoft.Default", [site.uid("A")], {"00100020": {"vr": "LO", "Value": ["P2"]}})
+    assert site.run() == "1 updated; 0 parked"
+    subject = site.study("A")["subject"]
+    assert subject["identifier"] == {"system": site.system, "value": "P2"}
+    new = site.read(subject["reference"]).json()
+    assert new["identifier"][0]["value"] == "P2" and new["name"][0]["family"] == "New"
+    left = site.read(f"Patient/{old['id']}").json()
+    assert left["identifier"] == old["identifier"] and left["name"][0]["family"] == "Middle"
+    assert {site.read(site.study(study)["subject"]["reference"]).json()["id"] for study in "BC"} == {old["id"]}
+    assert len(site.patients()) == 2
 
 
 def test_patient_ids_match_exactly(site: Site) -> None:
@@ -212,33 +202,33 @@ def test_same_uid_in_two_partitions_is_two_studies(real_server: str, tmp_path: P
 
 def test_study_of_several_hundred_instances(site: Site) -> None:
     """A large study is one ImagingStudy, also when it grows in the middle and loses a part."""
-    for number in range(1, 601):
+    for number in range(1, 451):
         site.put("A", str(number % 3), str(number), SeriesNumber=number % 3 + 1, InstanceNumber=number)
     assert site.run() == "1 created; 0 parked"
     study = site.study("A")
-    assert (study["numberOfSeries"], study["numberOfInstances"]) == (3, 600)
-    assert len(set(uids_of([study]))) == 600
+    assert (study["numberOfSeries"], study["numberOfInstances"]) == (3, 450)
+    assert len(set(uids_of([study]))) == 450
     site.delete("A", "1")
     site.put("A", "2", "700", SeriesNumber=3, InstanceNumber=0)
     assert site.run() == "1 updated; 0 parked"
     study = site.study("A")
-    assert [series["numberOfInstances"] for series in study["series"]] == [200, 201]
+    assert [series["numberOfInstances"] for series in study["series"]] == [150, 151]
     assert study["series"][1]["instance"][0]["uid"] == site.uid("A.2.700")
 
 
 def test_more_studies_than_a_page_or_a_bundle(site: Site) -> None:
-    """A window of 130 studies of 70 Patients: all are made, and all are found again."""
-    for number in range(130):
-        site.put(f"S{number}", "1", "1", PatientID=f"P{number % 70}", StudyDate="20240102")
-    assert site.run() == "130 created; 0 parked"
-    assert len(site.studies()) == 130 and len(site.patients()) == 70
+    """A window of 110 studies of 60 Patients: all are made, and all are found again."""
+    for number in range(110):
+        site.put(f"S{number}", "1", "1", PatientID=f"P{number % 60}", StudyDate="20240102")
+    assert site.run() == "110 created; 0 parked"
+    assert len(site.studies()) == 110 and len(site.patients()) == 60
     versions = site.versions()
-    assert site.run("--replay-from", "1") == "130 unchanged; 0 parked"
+    assert site.run("--replay-from", "1") == "110 unchanged; 0 parked"
     assert site.versions() == versions
-    for number in range(130):
+    for number in range(110):
         site.delete(f"S{number}")
-    assert site.run() == "130 deleted; 0 parked"
-    assert site.studies() == [] and len(site.patients()) == 70
+    assert site.run() == "110 deleted; 0 parked"
+    assert site.studies() == [] and len(site.patients()) == 60
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])

@@ -102,7 +102,7 @@ def test_patients_of_an_ehr_match_exactly(site: Site) -> None:
 
 @pytest.mark.parametrize("real_server", SERVERS, indirect=True)
 def test_study_of_others_is_merged_into_and_never_deleted(site: Site) -> None:
-    """Adopted, corrected, emptied: our elements come and go, theirs stay as they were."""
+    """Adopted, cast again, emptied: our elements come and go, theirs stay as they were."""
     site.put_resource(ehr_patient(site))
     theirs = site.put_resource(handwritten_study(site))
     site.put("A", "1", "1", PatientID="P1", StudyDescription="Chest", SeriesNumber=4)
@@ -116,11 +116,6 @@ def test_study_of_others_is_merged_into_and_never_deleted(site: Site) -> None:
     versions = site.versions()
     assert site.run("--replay-from", "1") == "1 unchanged; 0 parked"
     assert site.versions() == versions and site.study("A") == adopted
-
-    change = {"00081030": {"vr": "LO", "Value": ["Chest, corrected"]}}
-    site.archive.bulk_update("Microsoft.Default", [site.uid("A")], change)
-    assert site.run() == "1 updated; 0 parked"
-    assert without(site.study("A"), "description") == without(adopted, "description")
 
     site.delete("A")
     assert site.run() == "1 updated; 0 parked"
