@@ -22,7 +22,7 @@ from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import Draft, Links, draft, merge_study
 from dicomcast.model import Issue, Outcome, StudyDelta, StudyKey
-from dicomcast.overlay import overlay
+from dicomcast.overlay import leads_to, overlay
 from dicomcast.patients import Patients, identifier_of
 
 __all__ = ["Caster"]
@@ -49,6 +49,7 @@ class Caster:
         self._fence = fence
         self._memory = Memory(fhir)
         self._patients = Patients(fhir, self._memory, feed, rules, mode)
+        self._tells_creates = False
         self._endpoints: dict[str, str] = {}
         self._endpoint_lock = asyncio.Lock()
 
@@ -112,10 +113,22 @@ class Caster:
                 return Outcome.UNCHANGED
             self._fence()
             answers = await self._fhir.write(writes)
-            _refuse_overtaken(delta.key, writes, answers)
+            self._refuse_overtaken(delta.key, writes, answers)
             for write, written in zip(writes, answers, strict=True):
                 self._memory.remember(write, written)
         return _outcome(existing, writes)
+
+    def _refuse_overtaken(self, key: StudyKey, writes: Sequence[Write], answers: Sequence[Written]) -> None:
+        """A create that finds something there is answered with 200 (R4 http.html#upsert, #ccreate).
+
+        Some servers answer 200 to every PUT; one that was seen to answer 201 is not of these.
+        """
+        for write, written in zip(writes, answers, strict=True):
+            self._tells_creates = self._tells_creates or (write.method is Method.PUT and written.status == 201)
+            creates = write.method is Method.POST or (self._tells_creates and write.method is Method.PUT)
+            found = creates and not write.version and written.status == 200
+            if found and write.resource["resourceType"] == "ImagingStudy":
+                raise _Overtaken(f"study {key.study_uid}: somebody else created its ImagingStudy meanwhile", peer="fhir")
 
     async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str) -> Draft:
         """Draft the study, and read who speaks where the delta does not say."""
@@ -152,7 +165,7 @@ class Caster:
             provisional = merge_study(existing, content, key, self._rules, links, study_id(key))
             subject, writes = await self._patients.resolve(desired, provisional.get("started", ""), key)
             links = replace(links, subject=subject)
-            if existing is not None and existing.get("subject", {}).get("reference") != subject["reference"]:
+            if existing is not None and not leads_to(existing.get("subject"), subject["reference"]):
                 writes = [*writes, *await self._patients.leave(existing, key)]
         study = merge_study(existing, content, key, self._rules, links, study_id(key))
         if study == existing:
@@ -217,14 +230,6 @@ def _ours(matches: list[JSON], key: StudyKey) -> JSON | None:
             reason="multiple-match",
         )
     return candidates[0] if candidates else None
-
-
-def _refuse_overtaken(key: StudyKey, writes: Sequence[Write], answers: Sequence[Written]) -> None:
-    """A create that the server answers with 200 found something there (R4 http.html#upsert, #ccreate)."""
-    for write, written in zip(writes, answers, strict=True):
-        creates = write.method is not Method.DELETE and not write.version
-        if creates and written.status == 200 and write.resource["resourceType"] == "ImagingStudy":
-            raise _Overtaken(f"study {key.study_uid}: somebody else created its ImagingStudy meanwhile", peer="fhir")
 
 
 def _strictly_refused(key: StudyKey, issues: Sequence[Issue]) -> Rejected:

@@ -18,6 +18,7 @@ __all__ = ["Capabilities", "FhirServer", "Identifier", "Written", "has_identifie
 Identifier = tuple[str, str]
 
 _SEARCHED_AT_ONCE = 50
+_PAGE = 200
 _FHIR_JSON = "application/fhir+json"
 
 
@@ -105,23 +106,31 @@ class FhirServer:
 
     async def search(self, kind: str, query: dict[str, str]) -> list[JSON]:
         """All matches of a search, over all its pages."""
-        try:
-            answer = await self._http.request(
-                "POST",
-                f"{kind}/_search",
-                content=urlencode(query | {"_count": "200"}).encode(),
-                headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": _FHIR_JSON},
-            )
-        except NotFound as error:  # A search finds nothing, but is always there: this is not the server that we know.
-            raise Retriable(f"{error}; see FHIR__URL", peer="fhir", status=error.status) from None
+        page = await self._first_page(kind, query, _PAGE)
+        # Some servers have no links to a next page: what they say there is goes on one page then.
+        there_are = page.get("total")
+        if isinstance(there_are, int) and there_are > _PAGE and not self._next(page):
+            page = await self._first_page(kind, query, there_are)
         matches: list[JSON] = []
         while True:
-            page = _resource(answer, "Bundle")
             matches += (one for one in _entries(page, "resource") if one.get("resourceType") == kind)
             following = self._next(page)
             if not following:
                 return matches
             answer = await self._http.request("GET", following, headers={"Accept": _FHIR_JSON})
+            page = _resource(answer, "Bundle")
+
+    async def _first_page(self, kind: str, query: dict[str, str], count: int) -> JSON:
+        try:
+            answer = await self._http.request(
+                "POST",
+                f"{kind}/_search",
+                content=urlencode(query | {"_count": str(count)}).encode(),
+                headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": _FHIR_JSON},
+            )
+        except NotFound as error:  # A search finds nothing, but is always there: this is not the server that we know.
+            raise Retriable(f"{error}; see FHIR__URL", peer="fhir", status=error.status) from None
+        return _resource(answer, "Bundle")
 
     def _next(self, page: JSON) -> str:
         """The link to the next page, on the same origin only: it is followed with our credentials."""

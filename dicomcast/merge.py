@@ -29,7 +29,7 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
 from dicomcast.mapping.values import JSON, study_identifier, without_empty
 from dicomcast.model import InstanceKey, Issue, StudyDelta, StudyKey
-from dicomcast.overlay import overlay, replace_ours
+from dicomcast.overlay import leads_to, overlay, replace_ours
 
 __all__ = ["Draft", "Links", "draft", "merge_study"]
 
@@ -119,7 +119,7 @@ def _holdings(existing: JSON | None, endpoint: str, *, owned: bool) -> dict[str,
     series = {}
     for element in _elements((existing or {}).get("series")):
         instances = {instance["uid"]: instance for instance in _elements(element.get("instance"))}
-        ours = owned or {"reference": endpoint} in element.get("endpoint", [])
+        ours = owned or any(leads_to(one, endpoint) for one in element.get("endpoint", []))
         series[element["uid"]] = _Series(element["uid"], element, instances, ours)
     return series
 
@@ -180,15 +180,13 @@ def merge_study(
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
         study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), key)
-    endpoint = {"reference": links.endpoint}
-    endpoints = [endpoint] if links.endpoint else []
-    series = [_lay_series_over(one, endpoint, mark=not owned) for one in content.series]
+    series = [_lay_series_over(one, links.endpoint, mark=not owned) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
     derived: JSON = {
         "modality": _modalities(series),
         "numberOfSeries": len(series),
         "numberOfInstances": sum(element.get("numberOfInstances", 0) for element in series),
-        "endpoint": replace_ours(study.get("endpoint"), endpoints, lambda item: item == endpoint),
+        "endpoint": _endpoints(study.get("endpoint"), links.endpoint),
         "series": series,
     }
     if owned:
@@ -205,10 +203,20 @@ def _meta(meta: Any, source: str) -> JSON:
     return before if same else before | {"source": source}
 
 
+def _endpoints(before: Any, endpoint: str) -> list[Any]:
+    """Ours, as it is referred to already, and those of others behind it."""
+    there = before if isinstance(before, list) else []
+    if not endpoint:
+        return there
+    ours = next((one for one in there if leads_to(one, endpoint)), {"reference": endpoint})
+    return [ours, *(one for one in there if not leads_to(one, endpoint))]
+
+
 def _subject(before: Any, subject: JSON) -> JSON:
     """Servers add a display to a reference; what it refers to decides whether it changed."""
-    if isinstance(before, dict) and all(before.get(name) == value for name, value in subject.items()):
-        return before
+    said = {name: value for name, value in subject.items() if name != "reference"}
+    if leads_to(before, subject["reference"]) and all(before.get(name) == value for name, value in said.items()):
+        return dict(before)
     return subject
 
 
@@ -234,14 +242,13 @@ def _is_accession(identifier: Any) -> bool:
     return any(isinstance(one, dict) and one.get("code") == ours["code"] for one in codings)
 
 
-def _lay_series_over(one: _Series, endpoint: JSON, *, mark: bool) -> JSON:
+def _lay_series_over(one: _Series, endpoint: str, *, mark: bool) -> JSON:
     element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES_ELEMENTS)
     if one.instances:
         instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
         element = element | {"numberOfInstances": len(instances), "instance": instances}
     if mark and one.ours:
-        ours = replace_ours(element.get("endpoint"), [endpoint], lambda item: item == endpoint)
-        element = element | {"endpoint": ours}
+        element = element | {"endpoint": _endpoints(element.get("endpoint"), endpoint)}
     return element
 
 

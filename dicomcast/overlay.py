@@ -8,7 +8,7 @@ from typing import Any
 
 from dicomcast.mapping.values import JSON
 
-__all__ = ["overlay", "replace_ours"]
+__all__ = ["leads_to", "overlay", "replace_ours"]
 
 # The only extensions that we write ourselves; any other is somebody else's, also on our elements.
 _OURS = (
@@ -21,6 +21,12 @@ def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
     """`existing` with its `owned` members as `desired` has them: a member that `desired` lacks goes."""
     kept = {key: value for key, value in existing.items() if key in desired or key not in owned}
     return kept | {key: _settle(existing.get(key), value) for key, value in desired.items()}
+
+
+def leads_to(reference: Any, target: str) -> bool:
+    """Whether a Reference is one to `target`, Type/id, which some servers answer as an absolute URL."""
+    literal = reference.get("reference") if isinstance(reference, dict) else None
+    return isinstance(literal, str) and f"/{literal}".endswith(f"/{target}")
 
 
 def replace_ours(existing: Any, desired: list[JSON], is_ours: Callable[[JSON], bool]) -> list[Any]:

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from dicomcast.bundle import Method, Write, reference
+from dicomcast.bundle import Method, Write, escape, reference
 from dicomcast.dicom.feed import Feed
 from dicomcast.errors import Rejected
-from dicomcast.fhir import FhirServer, Identifier, version_of
+from dicomcast.fhir import FhirServer, Identifier, has_identifier, version_of
 from dicomcast.identity import origin, patient_id, patient_source, patient_spoken_for
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.patient import PATIENT_ELEMENTS, patient
@@ -24,7 +24,7 @@ from dicomcast.mapping.values import JSON
 from dicomcast.memory import Memory
 from dicomcast.merge import draft
 from dicomcast.model import StudyDelta, StudyKey
-from dicomcast.overlay import overlay, replace_ours
+from dicomcast.overlay import leads_to, overlay, replace_ours
 
 __all__ = ["Patients", "Turn", "identifier_of"]
 
@@ -80,7 +80,7 @@ class Patients:
             Rejected: more than one Patient has the identifier, or none and the mode is `link`.
         """
         identifier = identifier_of(desired)
-        matches = await self._memory.get("Patient", identifier)
+        matches = await self._find(identifier)
         if len(matches) > 1:
             raise Rejected(
                 f"study {key.study_uid}: {len(matches)} Patients have its patient identifier; merge them in FHIR",
@@ -91,6 +91,14 @@ class Patients:
         target = reference(writes[0]) if writes and not matches else f"Patient/{matches[0]['id']}"
         logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
         return {"reference": target, "type": "Patient", "identifier": logical}, writes
+
+    async def _find(self, identifier: Identifier) -> list[JSON]:
+        """The Patients of an identifier. Not every server can search for every character: we know our own by its id."""
+        matches = await self._memory.get("Patient", identifier)
+        if matches or escape(identifier[1]) == identifier[1]:
+            return matches
+        own = await self._fhir.read("Patient", patient_id(*identifier))
+        return [own] if own is not None and has_identifier(own, identifier) else []
 
     def _create(self, claim: _Claim, key: StudyKey) -> Write:
         if self._mode == "link":
@@ -136,9 +144,8 @@ class Patients:
         subject = study.get("subject", {})
         if self._mode not in ("own", "update") or not isinstance(subject.get("identifier"), dict):
             return []
-        matches = await self._memory.get("Patient", identifier_of(subject))
-        for existing in matches:
-            named = f"Patient/{existing['id']}" == subject.get("reference")
+        for existing in await self._find(identifier_of(subject)):
+            named = leads_to(subject, f"Patient/{existing['id']}")
             if named and self._ours(existing) and patient_spoken_for(existing)[1:] == (key.study_uid, key.partition):
                 heir = await self._heir(existing, key, above=_GONE)
                 return self._write(existing, heir) if heir else self._orphan(existing, key)

@@ -112,15 +112,17 @@ class Worker:
             work = asyncio.create_task(self._work(job, end))
             told = asyncio.create_task(self._stop.wait())
             timer = loop.call_later(job.limit, self.stop) if job.limit is not None else None
-            await asyncio.wait({work, told, *beside}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({work}, timeout=_GRACE)
-            broken = [task for task in beside if task.done()]
-            for task in (told, timer, *beside):
-                if task is not None:
-                    task.cancel()
-            await self._finish(work, expired=loop.time() >= end)
-            for task in broken:
-                task.result()
+            try:
+                await asyncio.wait({work, told, *beside}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({work}, timeout=_GRACE)
+                await self._finish(work, expired=loop.time() >= end)
+                for task in beside:
+                    if task.done():
+                        task.result()
+            finally:
+                for one in (work, told, timer, *beside):
+                    if one is not None:
+                        one.cancel()
         return self._vitals.report
 
     async def _finish(self, work: asyncio.Task[None], *, expired: bool) -> None:

@@ -1,12 +1,46 @@
-"""What all tests share: hypothesis' pace."""
+"""What all tests share: hypothesis' pace, and the FHIR servers that are not ours."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import DIFFERENT, SERVERS, require, running
+from tests.servers.site import Site, site_at
 
 _CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("quick", deadline=None, max_examples=40, suppress_health_check=_CHECKS)
 settings.register_profile("soak", deadline=None, max_examples=3000, suppress_health_check=_CHECKS)
 settings.load_profile(os.environ.get("DICOMCAST_TEST_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="session")
+def real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Starts a FHIR server that is not ours when a test first asks for it; the tests of a session share it."""
+    with ExitStack() as stack:
+
+        @cache
+        def start(name: str) -> str:
+            return stack.enter_context(running(SERVERS[name], tmp_path_factory.mktemp(name)))
+
+        yield start
+
+
+@pytest.fixture(params=DIFFERENT)
+def real_server(request: pytest.FixtureRequest, real_servers: Callable[[str], str]) -> str:
+    """The base URL of each of these servers in turn."""
+    require(SERVERS[request.param])
+    return real_servers(request.param)
+
+
+@pytest.fixture
+def site(real_server: str, tmp_path: Path) -> Iterator[Site]:
+    """An archive, a corner of the server for this test alone, and the command line between them."""
+    with site_at(real_server, tmp_path) as site:
+        yield site

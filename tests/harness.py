@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -19,7 +21,8 @@ from dicomcast.http import Http
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Checkpoint, Outcome
-from dicomcast.state import open_store
+from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore
+from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
 
@@ -27,6 +30,8 @@ SYSTEM = "urn:oid:2.25.1"
 DICOM_URL = "http://dicom.test"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SR = "1.2.840.10008.5.1.4.1.1.88.11"
+
+T = TypeVar("T")
 
 VR = {
     "StudyInstanceUID": "UI",
@@ -63,6 +68,8 @@ def dataset(study: str, series: str, instance: str, **attributes: Any) -> dict[s
 class Harness:
     """An archive, a FHIR server, and a synchronizer between them, whose clock the test moves."""
 
+    budget = timedelta(0)  # how long a request is retried
+
     def __init__(
         self,
         *,
@@ -89,7 +96,7 @@ class Harness:
         self.store = FhirStore()
         self.dicom_app = dicom_service(self.archive)
         self.fhir_app = fhir_server(self.store, **fhir_options)
-        self.state = open_store("sqlite://")
+        self.state = InlineStore(":memory:")
         self.restart()
 
     def _tick(self) -> datetime:
@@ -100,8 +107,8 @@ class Harness:
         """A new process: nothing is left but the state store."""
         dated = self.between("dicom", _Dated(self.dicom_app, self))
         plain = self.between("fhir", httpx.ASGITransport(self.fhir_app))
-        self.dicom = Http("dicom", DICOM_URL, transport=dated, budget=timedelta(0))
-        self.server = Http("fhir", "http://fhir.test/fhir", transport=plain, budget=timedelta(0))
+        self.dicom = Http("dicom", DICOM_URL, transport=dated, budget=self.budget)
+        self.server = Http("fhir", "http://fhir.test/fhir", transport=plain, budget=self.budget)
         self.feed = AzureFeed(self.dicom, public_url=DICOM_URL, api=self.api, lag=timedelta(seconds=30))
         self.fhir = FhirServer(self.server)
         self.tenure = _Tenure(self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now)
@@ -154,6 +161,15 @@ class Harness:
         await self.dicom.close()
         await self.server.close()
         await self.state.close()
+
+
+class InlineStore(SqliteStore):
+    """The SQLite store without its thread, for which virtual time would not wait."""
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._database is None:
+            self._database = open_file(self._path, _SCHEMA, _VERSION)
+        return work(self._database)
 
 
 class _Tenure(Tenure):

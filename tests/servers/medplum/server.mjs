@@ -68,7 +68,8 @@ async function answer(request) {
 async function parseBody(request) {
   const text = Buffer.concat(await request.toArray()).toString();
   if (request.headers['content-type']?.startsWith('application/x-www-form-urlencoded')) {
-    return Object.fromEntries(new URLSearchParams(text));
+    const form = new URLSearchParams(text);
+    return Object.fromEntries([...form.keys()].map((name) => [name, form.getAll(name)]));
   }
   try {
     return text ? JSON.parse(text) : undefined;

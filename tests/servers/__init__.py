@@ -1,0 +1,131 @@
+"""FHIR servers that are not ours, each as a process of its own on 127.0.0.1; `make servers` installs them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+__all__ = ["DIFFERENT", "SERVERS", "Server", "require", "running"]
+
+_ROOT = Path(__file__).parents[2]
+_SEKMET = _ROOT / ".venv-sekmet" / "bin" / "sekmet"
+_MEDPLUM = Path(__file__).parent / "medplum"
+
+# A free port may be taken by somebody else before the server binds it.
+_ATTEMPTS = 3
+_STARTING, _STOPPING = 60.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How to start a server on a port, with a folder of its own; `marker` is there once it is installed."""
+
+    name: str
+    marker: Path
+    command: Callable[[int, Path], list[str]]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _sekmet(port: int, folder: Path, *, absolute: bool = False) -> list[str]:
+    (folder / "settings.yaml").write_text(
+        f"""\
+base_url: http://127.0.0.1:{port}/fhir
+host: 127.0.0.1
+port: {port}
+data_dir: {folder}
+log_inbound: false
+validation: {{inbound: strict}}
+simulator: {{enabled: false}}
+server_behaviour: {{absolute_references: {str(absolute).lower()}}}
+"""
+    )
+    return [str(_SEKMET), "serve", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _medplum(port: int, _folder: Path) -> list[str]:
+    return ["node", str(_MEDPLUM / "server.mjs"), str(port)]
+
+
+_INSTALLED_SEKMET = _ROOT / ".venv" / ".sekmet"
+_CONFIGURED = {"SEKMET_CONFIG": "settings.yaml"}
+
+SERVERS = {
+    server.name: server
+    for server in (
+        Server("sekmet", _INSTALLED_SEKMET, _sekmet, _CONFIGURED),
+        Server("medplum", _MEDPLUM / "node_modules" / ".installed", _medplum),
+        # Stores what it is given, and answers with the absolute URL of each reference.
+        Server("sekmet-absolute", _INSTALLED_SEKMET, partial(_sekmet, absolute=True), _CONFIGURED),
+    )
+}
+DIFFERENT = ["sekmet", "medplum"]
+
+
+def require(server: Server) -> None:
+    """Skip the test where the server is not installed; where CI is set, that is a failure."""
+    if server.marker.exists():
+        return
+    reason = f"{server.name} is not installed: run `make servers`"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@contextmanager
+def running(server: Server, folder: Path) -> Iterator[str]:
+    """The server's base URL, for as long as the context lasts."""
+    for _ in range(_ATTEMPTS):
+        port = _free_port()
+        with (folder / "log.txt").open("wb") as log:
+            process = subprocess.Popen(
+                server.command(port, folder),
+                cwd=folder,
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), **server.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            if _answers(process, f"http://127.0.0.1:{port}/fhir"):
+                yield f"http://127.0.0.1:{port}/fhir"
+                return
+        finally:
+            _stop(process)
+    raise RuntimeError(f"{server.name} did not start:\n{(folder / 'log.txt').read_text(errors='replace')[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(process: subprocess.Popen[bytes], base: str) -> bool:
+    """Wait for the CapabilityStatement; False if the process ends, or is silent for too long."""
+    deadline = time.monotonic() + _STARTING
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{base}/metadata", timeout=5, trust_env=False).status_code == 200:
+                return process.poll() is None
+        time.sleep(0.05)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOPPING)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

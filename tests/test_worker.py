@@ -1,0 +1,337 @@
+"""The life of a worker in virtual time: peers away for hours, leases, stop signals, and what `once` makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+import httpx
+import pytest
+
+from dicomcast.app import App
+from dicomcast.errors import ConfigError, LeaseLost, Retriable, SourceReset, Unauthorized
+from dicomcast.model import Outcome
+from dicomcast.vitals import Phase, Vitals
+from dicomcast.worker import Job, Replay, Worker
+from tests.harness import Harness
+
+pytestmark = pytest.mark.looptime
+
+# What a peer answers at a moment of the loop's time, in seconds; None lets it answer by itself.
+Weather = Callable[[float], httpx.Response | Exception | None]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class VirtualHarness(Harness):
+    """A harness whose clock is the loop's, and whose peers have weather."""
+
+    budget = timedelta(minutes=2)
+
+    def __init__(self, **options: Any) -> None:
+        self._base = datetime(2026, 1, 1, tzinfo=UTC)
+        self.weather: dict[str, Weather] = {}
+        super().__init__(**options)
+
+    @property
+    def now(self) -> datetime:
+        return self._base + timedelta(seconds=now())
+
+    @now.setter
+    def now(self, moment: datetime) -> None:
+        self._base = moment - timedelta(seconds=now())
+
+    def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        return _Weathered(transport, lambda moment: self.weather.get(peer, lambda _: None)(moment))
+
+    def app(self, *, start: str = "beginning") -> App:
+        def give_up() -> None:
+            self.dicom.give_up()
+            self.server.give_up()
+
+        vitals = Vitals(source=self.feed.source, peers=(self.dicom, self.server))
+        return App(self.feed, self.fhir, self.state, self.tenure, self.synchronizer, vitals, start, give_up)  # type: ignore[arg-type]
+
+    async def settled(self) -> int:
+        checkpoint = await self.state.load(self.feed.source)
+        return checkpoint.cursor.sequence if checkpoint.cursor else 0
+
+
+class _Weathered(httpx.AsyncBaseTransport):
+    def __init__(self, inner: httpx.AsyncBaseTransport, weather: Weather) -> None:
+        self._inner, self._weather = inner, weather
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = self._weather(now())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if answer is not None else await self._inner.handle_async_request(request)
+
+
+@pytest.fixture
+async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualHarness]:
+    """A harness in whose time the scheduler lives too."""
+    harness = VirtualHarness()
+
+    class VirtualDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return harness.now.astimezone(tz)
+
+    for module in ("schedulers.base", "triggers.interval"):
+        monkeypatch.setattr(f"apscheduler.{module}.datetime", VirtualDatetime)
+    yield harness
+    await harness.close()
+
+
+@pytest.fixture
+async def study(harness: VirtualHarness) -> None:
+    """A study in the archive."""
+    for number in (1, 2, 3):
+        harness.put("1.2", "1.2.1", f"1.2.1.{number}")
+
+
+async def until(condition: Callable[[], bool], limit: float = 3600) -> None:
+    end = now() + limit
+    while not condition():
+        assert now() < end, "it does not come true"
+        await asyncio.sleep(1)
+
+
+def away(_: float) -> Exception:
+    return httpx.ConnectError("refused")
+
+
+@pytest.mark.parametrize("peer", ["fhir", "dicom"])
+async def test_law_3_a_peer_that_is_away_is_waited_for(harness: VirtualHarness, study: None, peer: str) -> None:
+    """Down for 15 minutes, then throttling with Retry-After, then well: nothing is parked, nothing is lost."""
+
+    def weather(moment: float) -> httpx.Response | Exception | None:
+        if moment < 15 * 60:
+            return httpx.ConnectError("refused")
+        return httpx.Response(429, headers={"Retry-After": "30"}) if moment < 15 * 60 + 45 else None
+
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    harness.weather[peer] = weather
+    await until(lambda: app.vitals.phase is Phase.BLOCKED)
+    assert peer in app.vitals.reason
+    await until(lambda: bool(harness.studies()))
+    assert app.vitals.phase is Phase.ACTIVE
+    worker.stop()
+    report = await run
+    assert report.outcomes == {Outcome.CREATED: 1}
+    assert await harness.state.parked(harness.feed.source) == []
+    assert await harness.settled() == 3
+    assert now() < 25 * 60
+
+
+async def test_a_peer_that_goes_away_in_the_middle_stops_the_feed_where_it_is(harness: VirtualHarness) -> None:
+    """What was settled before stays settled; what comes meanwhile waits in the feed."""
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    await until(lambda: len(harness.studies()) == 1)
+    harness.weather["fhir"] = away
+    harness.put("1.3", "1.3.1", "1.3.1.1")
+    await until(lambda: app.vitals.phase is Phase.BLOCKED)
+    assert await harness.settled() == 1
+    await asyncio.sleep(3 * 3600)
+    assert app.vitals.lag_seconds(datetime.now(UTC)) >= 0
+    harness.weather.clear()
+    await until(lambda: len(harness.studies()) == 2, 120)
+    worker.stop()
+    await run
+    assert await harness.state.parked(harness.feed.source) == []
+
+
+async def test_once_gives_up_when_its_time_is_over(harness: VirtualHarness, study: None) -> None:
+    """A peer that stays away for --max-duration ends the run with its error (exit 75); nothing is settled."""
+    harness.weather["fhir"] = away
+    with pytest.raises(Retriable, match="fhir"):
+        await Worker(harness.app()).run(Job(limit=240))
+    assert 240 <= now() < 262
+    assert await harness.settled() == 0
+
+
+async def test_a_run_that_is_not_done_in_its_time_ends_well(harness: VirtualHarness) -> None:
+    """With peers that answer, --max-duration finishes the window in hand and leaves the rest for the next run."""
+    harness.window = 1
+    harness.restart()
+    for number in range(5):
+        harness.put(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1")
+        harness.archive.skip_sequences(100)  # so that each has a page, and a window, of its own
+    write = harness.fhir.write
+
+    async def slowly(writes: Any) -> Any:
+        await asyncio.sleep(30)
+        return await write(writes)
+
+    harness.fhir.write = slowly  # type: ignore[method-assign]
+    await Worker(harness.app()).run(Job(limit=100))
+    first = await harness.settled()
+    assert 0 < len(harness.studies()) < 5
+    assert first == 1 + 101 * (len(harness.studies()) - 1)
+    harness.restart()
+    await Worker(harness.app()).run(Job())
+    assert len(harness.studies()) == 5
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_credentials_end_a_run_that_ends(harness: VirtualHarness, study: None, status: int) -> None:
+    """`run --once` tells at once (exit 77)."""
+    harness.weather["fhir"] = lambda _: httpx.Response(status)
+    with pytest.raises(Unauthorized, match="FHIR__AUTH"):
+        await Worker(harness.app()).run(Job())
+
+
+async def test_refused_credentials_are_waited_for_by_an_endless_run(harness: VirtualHarness, study: None) -> None:
+    """Somebody will mend them; until then the feed stands still, and readiness says so."""
+    app = harness.app()
+    worker = Worker(app)
+    harness.weather["fhir"] = lambda moment: httpx.Response(403) if moment < 600 else None
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: app.vitals.phase is Phase.BLOCKED)
+    await until(lambda: bool(harness.studies()))
+    worker.stop()
+    await run
+
+
+async def test_a_web_page_in_a_peers_place_is_waited_for_once_it_was_met(harness: VirtualHarness, study: None) -> None:
+    """At the start it is a wrong setting (exit 78); of a peer that was itself before, it is a proxy's error page."""
+    page = httpx.Response(404, text="<html>")
+    harness.weather["fhir"] = lambda _: page
+    with pytest.raises(ConfigError, match="FHIR__URL"):
+        await Worker(harness.app()).run(Job(once=False))
+    harness.restart()
+    harness.weather.clear()
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: bool(harness.studies()))
+    gone = now() + 900
+    harness.weather["fhir"] = lambda moment: page if moment < gone else None
+    harness.put("1.3", "1.3.1", "1.3.1.1")
+    await until(lambda: app.vitals.phase is Phase.BLOCKED)
+    await until(lambda: len(harness.studies()) == 2)
+    worker.stop()
+    await run
+
+
+async def test_a_recreated_archive_is_never_waited_for(harness: VirtualHarness, study: None) -> None:
+    """Not by an endless run either: what its entries say must not be written."""
+    await Worker(harness.app()).run(Job())
+    harness.archive.reset()
+    harness.restart()
+    with pytest.raises(SourceReset):
+        await Worker(harness.app()).run(Job(once=False))
+
+
+async def test_start_at_latest_holds_from_the_first_run_on(harness: VirtualHarness, study: None) -> None:
+    """A CronJob's runs on a quiet feed must not start at "latest" each time: what came between would be lost."""
+    await Worker(harness.app(start="latest")).run(Job())
+    harness.put("1.3", "1.3.1", "1.3.1.1")
+    harness.restart()
+    await Worker(harness.app(start="latest")).run(Job())
+    assert [one["identifier"][0]["value"] for one in harness.studies()] == ["urn:oid:1.3"]
+
+
+async def test_a_second_worker_stands_by_and_takes_over(harness: VirtualHarness) -> None:
+    """One is active; the other says that it stands by, and takes over when the first is gone for a lease's time."""
+    first, second = harness.app(), VirtualHarness(rival_of=harness).app()
+    one = asyncio.create_task(Worker(first).run(Job(once=False)))
+    await until(lambda: first.vitals.phase is Phase.ACTIVE)
+    worker = Worker(second)
+    other = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: second.vitals.phase is Phase.STANDBY)
+    await asyncio.sleep(600)
+    assert second.vitals.phase is Phase.STANDBY
+    one.cancel()  # as a kill would: nothing is released
+    await asyncio.gather(one, return_exceptions=True)
+    await until(lambda: second.vitals.phase is Phase.ACTIVE, 70)
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    await until(lambda: bool(harness.studies()))
+    worker.stop()
+    await other
+
+
+async def test_once_beside_an_active_worker_leaves(harness: VirtualHarness) -> None:
+    """A CronJob that overlaps waits for a dead owner's lease to run out, and not for a living one (exit 77)."""
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: app.vitals.phase is Phase.ACTIVE)
+    with pytest.raises(LeaseLost, match="another worker"):
+        await Worker(VirtualHarness(rival_of=harness).app()).run(Job())
+    worker.stop()
+    await run
+
+
+async def test_a_replay_beside_an_active_worker_is_handed_to_it(harness: VirtualHarness, study: None) -> None:
+    """Each study has one writer: the active worker casts it at its next poll, from a snapshot."""
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: bool(harness.studies()))
+    harness.store.delete("ImagingStudy", harness.study()["id"])
+    rival = VirtualHarness(rival_of=harness)
+    report = await Worker(rival.app()).run(Job(replay=Replay(first=1), tail=False))
+    assert report.handed_over == 1
+    await until(lambda: bool(harness.studies()))
+    worker.stop()
+    await run
+    assert await harness.state.parked(harness.feed.source) == []
+
+
+async def test_stop_while_waiting_ends_at_once(harness: VirtualHarness, study: None) -> None:
+    """A stop signal does not wait for a peer that is away, and is no error."""
+    harness.weather["dicom"] = away
+    worker = Worker(harness.app())
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await asyncio.sleep(10)
+    worker.stop()
+    await run
+    assert now() < 11
+
+
+async def test_a_study_that_alone_finds_no_answer_steps_aside(harness: VirtualHarness) -> None:
+    """Law 3: the server chokes on one study and answers for others: that one is parked, the rest is cast."""
+    write = harness.fhir.write
+
+    async def chokes(writes: Any) -> Any:
+        if any("1.2" in str(one.resource.get("identifier")) and "1.2.1" in str(one.resource) for one in writes):
+            raise Retriable("fhir answered 504", peer="fhir", status=504)
+        return await write(writes)
+
+    harness.fhir.write = chokes  # type: ignore[method-assign]
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    harness.put("1.3", "1.3.1", "1.3.1.1")
+    report = await Worker(harness.app()).run(Job())
+    assert report.outcomes == {Outcome.PARKED: 1, Outcome.CREATED: 1}
+    (row,) = await harness.state.parked(harness.feed.source)
+    assert (row.key.study_uid, row.reason, row.stage, row.status) == ("1.2", "no-usable-answer", "write", 504)
+    assert await harness.settled() == 2
+
+
+async def test_a_throttling_peer_parks_nothing(harness: VirtualHarness, study: None) -> None:
+    """429 and 503 say that there is too much, not that this study is bad."""
+    write = harness.fhir.write
+
+    async def throttles(writes: Any) -> Any:
+        if now() < 1800:
+            raise Retriable("fhir answered 503", peer="fhir", status=503)
+        return await write(writes)
+
+    harness.fhir.write = throttles  # type: ignore[method-assign]
+    worker = Worker(harness.app())
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: bool(harness.studies()))
+    worker.stop()
+    report = await run
+    assert report.outcomes == {Outcome.CREATED: 1}
