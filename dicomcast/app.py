@@ -110,6 +110,7 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             tenure,
             caster,
             clock=_now,
+            from_beginning=settings.worker.start == "beginning",
             concurrency=settings.worker.concurrency,
             window=settings.worker.window,
         )

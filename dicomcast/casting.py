@@ -63,8 +63,11 @@ class Caster:
         """Make sure of them again: what was refused may have referred to one that is gone."""
         self._endpoints.clear()
 
-    async def cast(self, delta: StudyDelta) -> Outcome:
+    async def cast(self, delta: StudyDelta, *, complete: bool = False) -> Outcome:
         """Make FHIR match a delta; a snapshot without instances is read from the archive first.
+
+        `complete` says that a study which is not in FHIR yet is all in the delta, because the feed was followed
+        from its beginning; else such a study is read whole.
 
         Raises:
             Rejected: this study cannot be cast; others can.
@@ -73,7 +76,7 @@ class Caster:
         """
         for _ in range(_CONFLICTS):
             try:
-                return await self._cast(await self._whole(delta))
+                return await self._cast(await self._whole(delta), complete=complete)
             except _Overtaken as error:
                 conflict: Conflict = error
                 delta = StudyDelta(delta.key, snapshot=True)
@@ -95,9 +98,11 @@ class Caster:
     async def _whole(self, delta: StudyDelta) -> StudyDelta:
         return await self._feed.snapshot(delta.key) if delta.snapshot and not delta.instances else delta
 
-    async def _cast(self, delta: StudyDelta) -> Outcome:
+    async def _cast(self, delta: StudyDelta, *, complete: bool) -> Outcome:
         matches = await self._memory.get("ImagingStudy", _study_identifier(delta.key))
         existing = _ours(matches, delta.key)
+        if not (complete or delta.snapshot) and delta.instances and not (existing and owns(delta.key, existing)):
+            delta = await self._feed.snapshot(delta.key)
         if existing is None and not delta.instances:
             return Outcome.SKIPPED
         endpoint_reference = await self._endpoint(delta.key.partition)
@@ -128,7 +133,9 @@ class Caster:
             creates = write.method is Method.POST or (self._tells_creates and write.method is Method.PUT)
             found = creates and not write.version and written.status == 200
             if found and write.resource["resourceType"] == "ImagingStudy":
-                raise _Overtaken(f"study {key.study_uid}: somebody else created its ImagingStudy meanwhile", peer="fhir")
+                raise _Overtaken(
+                    f"study {key.study_uid}: somebody else created its ImagingStudy meanwhile", peer="fhir"
+                )
 
     async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str) -> Draft:
         """Draft the study, and read who speaks where the delta does not say."""

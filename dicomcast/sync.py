@@ -41,7 +41,10 @@ class Cast:
 
 
 class Synchronizer:
-    """Keeps a FHIR server in step with a feed. `clock` gives the present time, aware, in UTC."""
+    """Keeps a FHIR server in step with a feed.
+
+    `clock` gives the present time, aware, in UTC; `from_beginning` says that the feed was followed from there.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Synchronizer:
         caster: Caster,
         *,
         clock: Callable[[], datetime],
+        from_beginning: bool = True,
         concurrency: int = 4,
         window: int = 2500,
     ) -> None:
@@ -61,6 +65,7 @@ class Synchronizer:
         self._tenure = tenure
         self._caster = caster
         self._clock = clock
+        self._from_beginning = from_beginning
         self._window = window
         self._at_once = asyncio.Semaphore(concurrency)
 
@@ -71,7 +76,8 @@ class Synchronizer:
             rows = await self._rows()
             deltas = group(self._feed.source, window.entries)
             folded = [self._fold(delta, rows[delta.key]) for delta in deltas if delta.key in rows]
-            casts = folded + await self._cast_all([(delta, None) for delta in deltas if delta.key not in rows])
+            tasks: list[_Task] = [(delta, None) for delta in deltas if delta.key not in rows]
+            casts = folded + await self._cast_all(tasks, complete=self._from_beginning)
             checkpoint = await self._store.advance(
                 checkpoint, to=window.end, parked=_parked(casts), resolved=_resolved(casts), epoch=self._tenure.epoch
             )
@@ -126,16 +132,17 @@ class Synchronizer:
             return []
         rows = await self._rows()
         whole = [_whole(delta) if delta.key in rows else delta for delta in deltas]
-        casts = await self._cast_all([(delta, rows.get(delta.key)) for delta in whole])
+        casts = await self._cast_all([(delta, rows.get(delta.key)) for delta in whole], complete=False)
         await self._store.settle(
             self._feed.source, parked=_parked(casts), resolved=_resolved(casts), epoch=self._tenure.epoch
         )
         return casts
 
-    async def _cast_all(self, tasks: Sequence[_Task]) -> list[Cast]:
+    async def _cast_all(self, tasks: Sequence[_Task], *, complete: bool) -> list[Cast]:
         """Cast them all to their end: what is in hand is finished before an error stops the feed."""
         await self._caster.prepare([delta for delta, _ in tasks])
-        results = await asyncio.gather(*(self._settle(*task) for task in tasks), return_exceptions=True)
+        settling = (self._settle(*task, complete=complete) for task in tasks)
+        results = await asyncio.gather(*settling, return_exceptions=True)
         casts, failed = [], []
         for task, result in zip(tasks, results, strict=True):
             if isinstance(result, Cast):
@@ -146,12 +153,12 @@ class Synchronizer:
                 raise result
         return casts + [await self._settle_alone(*task) for task in failed]
 
-    async def _settle(self, delta: StudyDelta, row: Parked | None) -> Cast:
+    async def _settle(self, delta: StudyDelta, row: Parked | None, *, complete: bool = False) -> Cast:
         async with self._at_once:
             try:
                 if delta.fault:
                     raise Rejected(delta.fault, reason="entry-not-understood")
-                cast = Cast(delta.key, await self._caster.cast(delta))
+                cast = Cast(delta.key, await self._caster.cast(delta, complete=complete))
             except Rejected as error:
                 return self._step_aside(delta, row, error)
         _log.debug("study.cast", study=delta.key.study_uid, outcome=cast.outcome.value)

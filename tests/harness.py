@@ -69,6 +69,7 @@ class Harness:
     """An archive, a FHIR server, and a synchronizer between them, whose clock the test moves."""
 
     budget = timedelta(0)  # how long a request is retried
+    from_beginning = True
 
     def __init__(
         self,
@@ -115,7 +116,14 @@ class Harness:
         self.tenure.owner = self.owner
         caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
         self.synchronizer = Synchronizer(
-            self.feed, self.fhir, self.state, self.tenure, caster, clock=lambda: self.now, window=self.window
+            self.feed,
+            self.fhir,
+            self.state,
+            self.tenure,
+            caster,
+            clock=lambda: self.now,
+            from_beginning=self.from_beginning,
+            window=self.window,
         )
 
     def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:

@@ -297,3 +297,14 @@ async def test_metadata_of_another_instance_is_parked(harness: Harness) -> None:
     entry = Entry(7, "", "1.2", "1.2.1", "1.2.1.1", Action.CREATE, EntryState.CURRENT, "", dataset("1.2", "1.2.1", "9"))
     (delta,) = group("s", [entry])
     assert "entry 7" in delta.fault
+
+
+async def test_a_replay_of_a_part_makes_no_part_of_a_study(harness: Harness) -> None:
+    """A study that is not in FHIR is read whole, where the entries at hand may not be all of it."""
+    for number in (1, 2, 3):
+        harness.put("1.2", "1.2.1", f"1.2.1.{number}")
+    await harness.cast()
+    harness.store.delete("ImagingStudy", harness.study()["id"])
+    async for _ in harness.synchronizer.replay(2, 2):
+        pass
+    assert harness.study()["numberOfInstances"] == 3

@@ -242,6 +242,16 @@ async def test_start_at_latest_holds_from_the_first_run_on(harness: VirtualHarne
     assert [one["identifier"][0]["value"] for one in harness.studies()] == ["urn:oid:1.3"]
 
 
+async def test_what_stood_before_the_start_comes_with_the_next_change(harness: VirtualHarness, study: None) -> None:
+    """With WORKER__START=latest a study that changes is cast whole, not only what the feed tells of it."""
+    harness.from_beginning = False
+    harness.restart()
+    await Worker(harness.app(start="latest")).run(Job())
+    harness.put("1.2", "1.2.1", "1.2.1.4")
+    await Worker(harness.app(start="latest")).run(Job())
+    assert harness.study()["numberOfInstances"] == 4
+
+
 async def test_a_second_worker_stands_by_and_takes_over(harness: VirtualHarness) -> None:
     """One is active; the other says that it stands by, and takes over when the first is gone for a lease's time."""
     first, second = harness.app(), VirtualHarness(rival_of=harness).app()
