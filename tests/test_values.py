@@ -270,3 +270,18 @@ def test_people_are_logical_references() -> None:
         },
         {"type": "Practitioner", "identifier": {"value": "0001", "assigner": {"display": "L"}}},
     ]
+
+
+@pytest.mark.parametrize("nobody", [None, "", {}])
+def test_people_keep_their_places(nobody: Any) -> None:
+    """An empty value between names does not give one person the identification of another."""
+    one = dataset(
+        OperatorsName=[nobody, "Roe^Rick"],
+        OperatorIdentificationSequence=[
+            metadata(PersonIdentificationCodeSequence=[code("4711", "L", "Jane")]),
+            metadata(PersonIdentificationCodeSequence=[code("0815", "L", "Rick")]),
+        ],
+    )
+    jane, rick = people(one, "OperatorsName", "OperatorIdentificationSequence")
+    assert (jane["identifier"]["value"], "display" in jane) == ("4711", False)
+    assert (rick["identifier"]["value"], rick["display"]) == ("0815", "Rick Roe")

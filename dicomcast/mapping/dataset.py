@@ -42,6 +42,10 @@ class Dataset:
 
     def values(self, tag: str) -> list[Any]:
         """The values of an element as they stand, nulls left out; [] if there is none."""
+        return [value for value in self.slots(tag) if value is not None]
+
+    def slots(self, tag: str) -> list[Any]:
+        """The values with the nulls between them, where a value's place says what it belongs to (PS3.18 F.2.5)."""
         element = self._elements.get(tag)
         if element is None:
             return []
@@ -54,7 +58,7 @@ class Dataset:
         if not isinstance(values, list):
             self.warn(tag, "value-not-a-list")
             values = [values]
-        return [value for value in values if value is not None]
+        return values
 
     def text(self, tag: str) -> str:
         """The first value as clean text, "" if there is none."""

@@ -30,12 +30,12 @@ def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
     sex = dataset.text(tag("PatientSex")).upper()
     if sex and sex not in _GENDER:
         dataset.warn(tag("PatientSex"), "unknown-code")
-    people = names(dataset, "PatientName")
+    name = next(filter(None, names(dataset, "PatientName")), [])
     return without_empty(
         {
             "resourceType": "Patient",
             "identifier": [identifier],
-            "name": [{"use": "official", **name} for name in people[0]] if people else None,
+            "name": [{"use": "official", **one} for one in name],
             "gender": _GENDER.get(sex),
             "birthDate": fhir_date(dataset, "PatientBirthDate"),
         }

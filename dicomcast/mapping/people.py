@@ -17,7 +17,7 @@ def people(dataset: Dataset, name_keyword: str, identification_keyword: str) -> 
 
     Item n of the sequence belongs to value n of the name; either may be missing.
     """
-    displays = [name[0]["text"] for name in names(dataset, name_keyword)]
+    displays = [name[0]["text"] if name else "" for name in names(dataset, name_keyword)]
     identifiers = [_identifier(item) for item in dataset.items(tag(identification_keyword))]
     references = []
     for display, identifier in zip_longest(displays, identifiers, fillvalue=None):

@@ -121,19 +121,17 @@ def fhir_date(dataset: Dataset, keyword: str) -> str:
 
 
 def names(dataset: Dataset, keyword: str) -> list[list[JSON]]:
-    """Each value of a PN attribute as its HumanNames, one for each representation that it has.
+    """Each value of a PN attribute as its HumanNames, one for each representation that it has, none if it is empty.
 
     The first has a `text`; the ISO 21090 representation is told only where it is not plainly alphabetic.
     """
     people = []
-    for value in dataset.values(tag(keyword)):
-        groups = _groups(value)
+    for value in dataset.slots(tag(keyword)):
+        groups = [] if value is None else _groups(value)
         if groups is None:
             dataset.warn(tag(keyword), "not-a-person-name")
-            continue
-        present = [(code, name) for code, group in groups if (name := _human_name(group))]
-        if present:
-            people.append(_represented(present))
+        present = [(code, name) for code, group in groups or [] if (name := _human_name(group))]
+        people.append(_represented(present) if present else [])
     return people
 
 
