@@ -199,6 +199,25 @@ def test_code_that_cannot_be_told_as_code(value: str, scheme: str) -> None:
     assert codeable_concept(Dataset(code(value, scheme, "Head routine"))) == {"text": "Head routine"}
 
 
+@pytest.mark.parametrize(
+    ("uid", "expected"),
+    [
+        ("2.25.99", {"coding": [{"system": "urn:oid:2.25.99", "code": "C1", "display": "Head"}], "text": "Head"}),
+        ("no uid", {"text": "Head"}),
+    ],
+)
+def test_private_code_with_a_stated_scheme(uid: str, expected: Any) -> None:
+    """A private scheme is named by the UID that its instance states for it (0008,0110), at any depth."""
+    schemes = [
+        metadata(CodingSchemeDesignator="99OTHER", CodingSchemeUID="2.25.98"),
+        metadata(CodingSchemeDesignator="99ACME", CodingSchemeUID=uid),
+    ]
+    request = metadata(ReasonForRequestedProcedureCodeSequence=[code("C1", "99ACME", "Head")])
+    one = dataset(CodingSchemeIdentificationSequence=schemes, RequestAttributesSequence=[request])
+    (item,) = one.items("00400275")
+    assert codes(item, "ReasonForRequestedProcedureCodeSequence") == [expected]
+
+
 @pytest.mark.parametrize("keyword", ["CodeValue", "LongCodeValue", "URNCodeValue"])
 def test_code_value_of_any_length(keyword: str) -> None:
     """(0008,0100), (0008,0119) for long ones, (0008,0120) for URNs."""

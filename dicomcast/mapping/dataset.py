@@ -26,13 +26,17 @@ def clean(text: str) -> str:
 
 
 class Dataset:
-    """Metadata of one instance, or one item of a sequence, and the issues met while reading it."""
+    """Metadata of one instance, or one item of a sequence, and the issues met while reading it.
 
-    __slots__ = ("_elements", "issues")
+    `root` is the instance that an item belongs to, at any depth.
+    """
 
-    def __init__(self, elements: Metadata, issues: list[Issue] | None = None) -> None:
+    __slots__ = ("_elements", "issues", "root")
+
+    def __init__(self, elements: Metadata, issues: list[Issue] | None = None, root: Dataset | None = None) -> None:
         self._elements = elements
         self.issues: list[Issue] = [] if issues is None else issues
+        self.root: Dataset = self if root is None else root
 
     def warn(self, tag: str, rule: str) -> None:
         """Note that the value of `tag` broke `rule`, once per dataset."""
@@ -95,7 +99,7 @@ class Dataset:
         items = []
         for value in self.values(tag):
             if isinstance(value, dict):
-                items.append(Dataset(value, self.issues))
+                items.append(Dataset(value, self.issues, self.root))
             else:
                 self.warn(tag, "not-an-item")
         return items

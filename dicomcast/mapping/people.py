@@ -6,8 +6,7 @@ from itertools import zip_longest
 
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.tags import tag
-from dicomcast.mapping.terminology import coding_system
-from dicomcast.mapping.values import JSON, names, without_empty
+from dicomcast.mapping.values import JSON, names, system_of, without_empty
 
 __all__ = ["people"]
 
@@ -33,7 +32,7 @@ def _identifier(item: Dataset) -> JSON:
         value = code.text(tag("CodeValue")) or code.text(tag("LongCodeValue"))
         if value:
             scheme = code.text(tag("CodingSchemeDesignator"))
-            system = coding_system(scheme)
+            system = system_of(code, scheme)
             assigner = item.text(tag("InstitutionName")) or ("" if system else scheme)
             return without_empty({"system": system, "value": value, "assigner": without_empty({"display": assigner})})
     return {}

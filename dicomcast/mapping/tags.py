@@ -24,6 +24,7 @@ MAPPED = frozenset(
         tag,
         """
         StudyInstanceUID SeriesInstanceUID SOPInstanceUID SOPClassUID TimezoneOffsetFromUTC
+        CodingSchemeIdentificationSequence
         StudyDate StudyTime SeriesDate SeriesTime AccessionNumber IssuerOfAccessionNumberSequence
         StudyDescription SeriesDescription SeriesDescriptionCodeSequence Modality SeriesNumber InstanceNumber
         ReferringPhysicianName ReferringPhysicianIdentificationSequence

@@ -20,6 +20,7 @@ __all__ = [
     "issuer",
     "names",
     "study_identifier",
+    "system_of",
     "without_empty",
 ]
 
@@ -190,7 +191,7 @@ def codeable_concept(item: Dataset) -> JSON:
     )
     meaning = item.text(tag("CodeMeaning"))
     scheme = item.text(tag("CodingSchemeDesignator"))
-    system = coding_system(scheme)
+    system = system_of(item, scheme)
     if system == SNOMED_CT and scheme != "SCT":
         value = snomed_from_srt(value)
     if not value or not system or not _CODE.fullmatch(value):
@@ -198,6 +199,20 @@ def codeable_concept(item: Dataset) -> JSON:
     return without_empty(
         {"coding": [without_empty({"system": system, "code": value, "display": meaning})], "text": meaning}
     )
+
+
+def system_of(item: Dataset, scheme: str) -> str:
+    """The URI of a coding scheme, "" if there is none.
+
+    A private scheme has the UID that its instance states beside it, in (0008,0110).
+    """
+    system = coding_system(scheme)
+    if not system and scheme:
+        for stated in item.root.items(tag("CodingSchemeIdentificationSequence")):
+            uid = stated.text(tag("CodingSchemeUID"))
+            if stated.text(tag("CodingSchemeDesignator")) == scheme and _OID.fullmatch(uid):
+                return f"urn:oid:{uid}"
+    return system
 
 
 def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
