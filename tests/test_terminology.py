@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydicom.sr._concepts_dict import concepts  # the names and codes that PS3.16 uses, as pydicom lists them
 
+from dicomcast.mapping.body_parts import ANNEX_L
 from dicomcast.mapping.terminology import (
     body_site,
     coding_system,
@@ -117,6 +119,17 @@ def test_snomed_rt_codes() -> None:
         ("HEAD", "69536005", "Head"),
         ("BREAST", "76752008", "Breast"),
         ("KNEE", "72696002", "Knee"),
+        ("HIP", "24136001", "Hip joint"),
+        ("CSPINE", "122494005", "Cervical spine"),
+        ("TSPINE", "122495006", "Thoracic spine"),
+        ("LSPINE", "122496007", "Lumbar spine"),
+        ("ABDOMENPELVIS", "818982008", "Abdomen and Pelvis"),
+        ("HEADNECK", "774007", "Head and Neck"),
+        ("WHOLEBODY", "38266002", "Entire body"),
+        ("WHOLE BODY", "38266002", "Entire body"),
+        ("whole_body", "38266002", "Entire body"),
+        ("WHOLE-BODY", "38266002", "Entire body"),
+        ("CERVICALSPINE", "122494005", "Cervical spine"),
     ],
 )
 def test_body_part_with_a_code(body_part: str, code: str, display: str) -> None:
@@ -128,3 +141,10 @@ def test_body_part_with_a_code(body_part: str, code: str, display: str) -> None:
 def test_body_part_without_a_code(body_part: str) -> None:
     """What Annex L does not list is shown as it was sent, without system and code."""
     assert body_site(body_part) == {"display": body_part}
+
+
+def test_annex_l_has_no_invented_concept() -> None:
+    """Each concept of our table is one that PS3.16 uses elsewhere; Annex L alone has the halves of the trunk."""
+    known = {code for meanings in concepts["SCT"].values() for code in meanings}
+    assert {term for term, (code, _) in ANNEX_L.items() if code not in known} == {"LOWERTRUNK", "UPPERTRUNK"}
+    assert len(ANNEX_L) == 194
