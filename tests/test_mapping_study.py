@@ -138,6 +138,44 @@ def test_location(attributes: Any, expected: Any) -> None:
     assert study("location", **attributes) == expected
 
 
+CHEST_PAIN = code("29857009", "SCT", "Chest pain")
+DYSPNEA = code("267036007", "SCT", "Dyspnea")
+CHEST_PAIN_CODING = {"system": "http://snomed.info/sct", "code": "29857009", "display": "Chest pain"}
+DYSPNEA_CODING = {"system": "http://snomed.info/sct", "code": "267036007", "display": "Dyspnea"}
+
+
+@pytest.mark.parametrize(
+    ("words", "coded", "expected"),
+    [
+        ("pain since Monday", [], [{"text": "pain since Monday"}]),
+        ("", [CHEST_PAIN], [{"coding": [CHEST_PAIN_CODING], "text": "Chest pain"}]),
+        ("pain since Monday", [CHEST_PAIN], [{"coding": [CHEST_PAIN_CODING], "text": "pain since Monday"}]),
+        (
+            "pain since Monday",
+            [CHEST_PAIN, DYSPNEA],
+            [
+                {"coding": [CHEST_PAIN_CODING], "text": "Chest pain"},
+                {"coding": [DYSPNEA_CODING], "text": "Dyspnea"},
+                {"text": "pain since Monday"},
+            ],
+        ),
+        ("", [], None),
+    ],
+)
+@pytest.mark.parametrize("where", ["", "RequestAttributesSequence", "ReferencedRequestSequence"])
+def test_reason_code(where: str, words: str, coded: Any, expected: Any) -> None:
+    """ReasonForTheRequestedProcedure (0040,1002) and its codes (0040,100A), of the study or of a request in it."""
+    reason = {"ReasonForTheRequestedProcedure": words, "ReasonForRequestedProcedureCodeSequence": coded}
+    assert study("reasonCode", **({where: [metadata(**reason)]} if where else reason)) == expected
+
+
+def test_reason_code_without_repeats() -> None:
+    """The same reason on the study and on its requests is one."""
+    request = metadata(ReasonForTheRequestedProcedure="cough")
+    found = study("reasonCode", ReasonForTheRequestedProcedure="cough", RequestAttributesSequence=[request, request])
+    assert found == [{"text": "cough"}]
+
+
 def test_description_and_no_note() -> None:
     """StudyDescription (0008,1030) is the description, trimmed, and never a note."""
     assert study("description", StudyDescription=" CT chest ") == "CT chest"

@@ -100,12 +100,19 @@ def _service_requests(dataset: Dataset, rules: Rules) -> list[JSON]:
 
 
 def _reasons(dataset: Dataset) -> list[JSON]:
-    """(0040,100A) codes, else the text of (0040,1002), wherever the request stands."""
+    """(0040,1002) in words and (0040,100A) in codes, wherever the request stands.
+
+    The words are the text of the code, if there is just one; else nobody knows which code they explain.
+    """
     reasons: list[JSON] = []
     for request in _requests(dataset):
         text = request.text(tag("ReasonForTheRequestedProcedure"))
         coded = codes(request, "ReasonForRequestedProcedureCodeSequence")
-        for reason in coded or ([{"text": text}] if text else []):
+        if text and len(coded) == 1:
+            coded = [coded[0] | {"text": text}]
+        elif text:
+            coded = [*coded, {"text": text}]
+        for reason in coded:
             if reason not in reasons:
                 reasons.append(reason)
     return reasons
