@@ -169,6 +169,13 @@ def test_instance_sop_class() -> None:
     assert instance("sopClass", SOPClassUID=CT) == {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{CT}"}
 
 
+def test_instance_sop_class_that_is_missing() -> None:
+    """sopClass is 1..1: its absence is stated, or the server would refuse the whole study."""
+    one = dataset(SOPClassUID="")
+    assert instance_elements(one) == {"sopClass": UNKNOWN}
+    assert rules_broken(one) == [("00080016", "missing")]
+
+
 @pytest.mark.parametrize(("value", "expected"), [("12", 12), (0, 0), (-1, None), ("1.5", None), ("", None)])
 def test_instance_number(value: Any, expected: Any) -> None:
     """InstanceNumber (0020,0013) as an unsigned integer."""

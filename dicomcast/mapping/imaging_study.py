@@ -40,7 +40,9 @@ INSTANCE_ELEMENTS = frozenset("sopClass number title".split())
 ACCESSION: JSON = {"coding": [{"system": IDENTIFIER_TYPE, "code": "ACSN", "display": "Accession ID"}]}
 
 _PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
-_DATA_ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+_UNKNOWN: JSON = {
+    "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+}
 # FHIR R4 names these three for Laterality (0020,0060); U, unpaired, is no laterality.
 _LATERALITY = {
     "L": ("419161000", "Unilateral left"),
@@ -146,7 +148,7 @@ def _modality(dataset: Dataset) -> JSON:
         dataset.warn(tag("Modality"), "missing")
         code = modality_of(dataset.text(tag("SOPClassUID")))
     if not code:
-        return {"extension": [{"url": _DATA_ABSENT, "valueCode": "unknown"}]}
+        return dict(_UNKNOWN)
     return dict(modality(" ".join(code.split())))
 
 
@@ -212,14 +214,22 @@ def _performers(dataset: Dataset) -> list[JSON]:
 
 def instance_elements(dataset: Dataset) -> JSON:
     """The elements on instance level."""
-    sop_class = dataset.text(tag("SOPClassUID"))
     return without_empty(
         {
-            "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"} if sop_class else {},
+            "sopClass": _sop_class(dataset),
             "number": dataset.integer(tag("InstanceNumber")),
             "title": _title(dataset),
         }
     )
+
+
+def _sop_class(dataset: Dataset) -> JSON:
+    """`instance.sopClass` is 1..1: without (0008,0016) its absence is stated."""
+    sop_class = dataset.text(tag("SOPClassUID"))
+    if not sop_class:
+        dataset.warn(tag("SOPClassUID"), "missing")
+        return dict(_UNKNOWN)
+    return {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"}
 
 
 def _title(dataset: Dataset) -> str:
