@@ -27,7 +27,7 @@ from dicomcast.mapping.imaging_study import (
 )
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
-from dicomcast.mapping.values import JSON, study_identifier, without_empty
+from dicomcast.mapping.values import JSON, without_empty
 from dicomcast.model import InstanceKey, Issue, StudyDelta, StudyKey
 from dicomcast.overlay import overlay, replace_ours
 
@@ -179,7 +179,7 @@ def merge_study(
     owned = existing is None or owns(key, existing)
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
-        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), key)
+        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid))
     endpoint = {"reference": links.endpoint}
     endpoints = [endpoint] if links.endpoint else []
     series = [_lay_series_over(one, endpoint, mark=not owned) for one in content.series]
@@ -212,19 +212,25 @@ def _subject(before: Any, subject: JSON) -> JSON:
     return subject
 
 
-def _lay_study_over(before: JSON, elements: JSON, key: StudyKey) -> JSON:
-    ours = study_identifier(key.study_uid)["value"]
+def _lay_study_over(before: JSON, elements: JSON) -> JSON:
+    uid, *accessions = elements["identifier"]
+    # One that stands says all that ours would say, whoever wrote it and whatever else it says.
+    standing = [one for one in before.get("identifier") or [] if _same_identifier(one, uid)]
     lists = {
         "identifier": replace_ours(
             before.get("identifier"),
-            elements["identifier"],
-            lambda item: item.get("value") == ours or _is_accession(item),
+            [*(standing or [uid]), *accessions],
+            lambda item: item in standing or _is_accession(item),
         ),
         "basedOn": replace_ours(
             before.get("basedOn"), elements.get("basedOn", []), lambda item: _is_accession(item.get("identifier"))
         ),
     }
     return overlay(before, without_empty(elements | lists), STUDY_ELEMENTS | {"identifier"})
+
+
+def _same_identifier(one: Any, other: JSON) -> bool:
+    return isinstance(one, dict) and all(one.get(name) == other[name] for name in ("system", "value"))
 
 
 def _is_accession(identifier: Any) -> bool:

@@ -27,6 +27,26 @@ def study(element: str, **attributes: Any) -> Any:
     return study_elements(dataset(**attributes), RULES, "1.2.3").get(element)
 
 
+def test_identifier_study_uid() -> None:
+    """StudyInstanceUID (0020,000D) is the official identifier, of type DCM 110180, as the EU and MADO profiles want."""
+    assert study("identifier") == [
+        {
+            "use": "official",
+            "system": "urn:dicom:uid",
+            "value": "urn:oid:1.2.3",
+            "type": {
+                "coding": [
+                    {
+                        "system": "http://dicom.nema.org/resources/ontology/DCM",
+                        "code": "110180",
+                        "display": "Study Instance UID",
+                    }
+                ]
+            },
+        }
+    ]
+
+
 @pytest.mark.parametrize(
     ("issuer", "expected"),
     [

@@ -11,7 +11,7 @@ from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.people import people
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
-from dicomcast.mapping.terminology import IDENTIFIER_TYPE, SNOMED_CT, body_site, modality, modality_of
+from dicomcast.mapping.terminology import DCM, IDENTIFIER_TYPE, SNOMED_CT, body_site, modality, modality_of
 from dicomcast.mapping.values import (
     JSON,
     codeable_concept,
@@ -38,6 +38,8 @@ SERIES_ELEMENTS = frozenset("number modality description bodySite laterality spe
 INSTANCE_ELEMENTS = frozenset("sopClass number title".split())
 
 ACCESSION: JSON = {"coding": [{"system": IDENTIFIER_TYPE, "code": "ACSN", "display": "Accession ID"}]}
+# EU and MADO profiles tell the study's identifier by its type.
+_STUDY_UID: JSON = {"coding": [{"system": DCM, "code": "110180", "display": "Study Instance UID"}]}
 
 _PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 _UNKNOWN: JSON = {
@@ -57,7 +59,7 @@ def study_elements(dataset: Dataset, rules: Rules, study_uid: str) -> JSON:
     referrer = people(dataset, "ReferringPhysicianName", "ReferringPhysicianIdentificationSequence")
     return without_empty(
         {
-            "identifier": [study_identifier(study_uid), *([accession] if accession else [])],
+            "identifier": [study_identifier(study_uid) | {"type": _STUDY_UID}, *([accession] if accession else [])],
             "started": fhir_datetime(dataset, "StudyDate", "StudyTime", rules.timezone),
             "basedOn": _service_requests(dataset, rules),
             "referrer": referrer[0] if referrer else None,
