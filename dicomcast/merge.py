@@ -10,7 +10,7 @@ names the instances that speak now and whose metadata must be read before the dr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,7 +179,7 @@ def merge_study(
     owned = existing is None or owns(key, existing)
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
-        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid))
+        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), owned=owned)
     endpoint = {"reference": links.endpoint}
     endpoints = [endpoint] if links.endpoint else []
     series = [_lay_series_over(one, endpoint, mark=not owned) for one in content.series]
@@ -212,19 +212,20 @@ def _subject(before: Any, subject: JSON) -> JSON:
     return subject
 
 
-def _lay_study_over(before: JSON, elements: JSON) -> JSON:
+def _lay_study_over(before: JSON, elements: JSON, *, owned: bool) -> JSON:
     uid, *accessions = elements["identifier"]
+    requests = elements.get("basedOn", [])
+    known = [*accessions, *(one["identifier"] for one in requests)]
+    systems = None if owned else {"", *(one.get("system", "") for one in known)}
     # One that stands says all that ours would say, whoever wrote it and whatever else it says.
     standing = [one for one in before.get("identifier") or [] if _same_identifier(one, uid)]
     lists = {
         "identifier": replace_ours(
             before.get("identifier"),
             [*(standing or [uid]), *accessions],
-            lambda item: item in standing or _is_accession(item),
+            lambda item: item in standing or _is_accession(item, systems),
         ),
-        "basedOn": replace_ours(
-            before.get("basedOn"), elements.get("basedOn", []), lambda item: _is_accession(item.get("identifier"))
-        ),
+        "basedOn": replace_ours(before.get("basedOn"), requests, lambda item: _is_request(item, systems)),
     }
     return overlay(before, without_empty(elements | lists), STUDY_ELEMENTS | {"identifier"})
 
@@ -233,11 +234,29 @@ def _same_identifier(one: Any, other: JSON) -> bool:
     return isinstance(one, dict) and all(one.get(name) == other[name] for name in ("system", "value"))
 
 
-def _is_accession(identifier: Any) -> bool:
-    kind = identifier.get("type") if isinstance(identifier, dict) else None
+def _is_accession(identifier: Any, systems: Collection[str] | None) -> bool:
+    """Whether we wrote an accession number: by its type, and by saying no more than we say.
+
+    In a resource of somebody else it must also have a system that we use: the RIS writes there too.
+    """
+    if not isinstance(identifier, dict) or not _members(identifier) <= {"type", "system", "value", "assigner"}:
+        return False
+    if systems is not None and identifier.get("system", "") not in systems:
+        return False
+    kind = identifier.get("type")
     codings = kind.get("coding", []) if isinstance(kind, dict) else []
-    ours = ACCESSION["coding"][0]
-    return any(isinstance(one, dict) and one.get("code") == ours["code"] for one in codings)
+    ours = {name: ACCESSION["coding"][0][name] for name in ("system", "code")}
+    return any(isinstance(one, dict) and one | ours == one for one in codings)
+
+
+def _is_request(reference: JSON, systems: Collection[str] | None) -> bool:
+    """Whether we wrote a `basedOn`: we know the accession number of a request, and never its resource."""
+    return _members(reference) <= {"type", "identifier"} and _is_accession(reference.get("identifier"), systems)
+
+
+def _members(element: JSON) -> set[str]:
+    """The names that say something: an id, extensions and `_` siblings may be on anybody's element."""
+    return {name for name in element if name not in ("id", "extension") and not name.startswith("_")}
 
 
 def _lay_series_over(one: _Series, endpoint: JSON, *, mark: bool) -> JSON:

@@ -65,3 +65,48 @@ def test_study_uid_identifier_that_stands_stays(identifier: Any, source: str) ->
     after = merged(before, delta("1.2.1.1"))
     assert after["identifier"] == [identifier, {"value": "other"}]
     assert merged(after, delta("1.2.1.1")) == after
+
+
+ACSN = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
+RIS_ACCESSION = {"type": ACSN, "system": "https://ris.example/accession", "value": "A1"}
+RIS_REQUEST = {"type": "ServiceRequest", "identifier": RIS_ACCESSION}
+
+
+def values(identifiers: Any) -> list[str]:
+    """What the identifiers say."""
+    return [one["value"] for one in identifiers]
+
+
+def test_accession_of_a_ris_stays() -> None:
+    """An accession number with the RIS' own system, or with a use, is theirs; ours comes and goes beside it."""
+    theirs = [RIS_ACCESSION, {"type": ACSN, "use": "usual", "value": "A1"}, {"value": "A1"}]
+    before = foreign(identifier=[STUDY_UID, *theirs])
+    after = merged(before, delta("1.2.1.1", AccessionNumber="A1"))
+    assert [one for one in after["identifier"] if one in theirs] == theirs
+    assert values(after["identifier"]) == ["urn:oid:1.2", "A1", "A1", "A1", "A1"]
+    changed = merged(after, delta("1.2.1.1", AccessionNumber="A2"))
+    assert values(changed["identifier"]) == ["urn:oid:1.2", "A2", "A1", "A1", "A1"]
+    assert merged(changed, delta("1.2.1.1"))["identifier"] == before["identifier"]
+
+
+def test_request_of_a_ris_stays() -> None:
+    """A basedOn that refers to a resource, or has the RIS' system, is theirs; ours comes and goes beside it."""
+    theirs = [
+        RIS_REQUEST,
+        {"reference": "ServiceRequest/7", "type": "ServiceRequest", "identifier": {"type": ACSN, "value": "A1"}},
+        {"reference": "CarePlan/8"},
+    ]
+    after = merged(foreign(basedOn=theirs), delta("1.2.1.1", AccessionNumber="A1"))
+    assert after["basedOn"][1:] == theirs
+    assert values([after["basedOn"][0]["identifier"]]) == ["A1"]
+    assert merged(after, delta("1.2.1.1"))["basedOn"] == theirs
+
+
+def test_accession_of_ours_is_replaced_by_its_type() -> None:
+    """In a study that we created an accession number is replaced, also one with an issuer, never appended."""
+    issuer = metadata(UniversalEntityID="1.2.36", UniversalEntityIDType="ISO")
+    before = merged(None, delta("1.2.1.1", AccessionNumber="A1", IssuerOfAccessionNumberSequence=[issuer]))
+    assert values(before["identifier"]) == ["urn:oid:1.2", "A1"]
+    after = merged(before, delta("1.2.1.1", AccessionNumber="A2"))
+    assert values(after["identifier"]) == ["urn:oid:1.2", "A2"]
+    assert values(one["identifier"] for one in after["basedOn"]) == ["A2"]
