@@ -92,6 +92,11 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     spoke = {one.speaker for one in series.values() if one.ours and one.instances}
     study_spoke = _speaker(series.values()) if owned else None
 
+    # A foreign series that the archive holds too is the archive's from now on, and told anew as a whole.
+    held = {key.series_uid for key in delta.instances}
+    claimed = [one for one in series.values() if one.uid in held and not one.ours]
+    for one in claimed:
+        one.ours = True
     _remove(series, delta)
     issues: list[Issue] = []
     datasets = {
@@ -101,14 +106,15 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     }
     _put(series, datasets)
     missing = set(delta.instances.keys() - datasets.keys())
+    missing |= {InstanceKey(one.uid, uid) for one in claimed for uid in one.instances} - datasets.keys()
     for one in series.values():
         if one.instances and one.speaker in datasets:
             one.elements = series_elements(datasets[one.speaker], rules)
         elif one.instances and one.ours and one.speaker not in spoke:
             missing.add(one.speaker)
 
-    left = [one for one in series.values() if one.instances or not (one.ours or "instance" in one.before)]
-    speaker = _speaker(left)
+    left = [one for one in series.values() if one.instances or not one.ours]
+    speaker = _speaker(one for one in left if one.ours)
     if speaker is not None and speaker not in datasets and speaker != study_spoke:
         missing.add(speaker)
     return Draft(left, speaker, datasets.get(speaker) if speaker else None, frozenset(missing), issues)
@@ -131,7 +137,7 @@ def _remove(series: dict[str, _Series], delta: StudyDelta) -> None:
                 uid: instance for uid, instance in one.instances.items() if InstanceKey(one.uid, uid) in delta.instances
             }
     for key in delta.deleted:
-        if key.series_uid in series:
+        if key.series_uid in series and series[key.series_uid].ours:
             series[key.series_uid].instances.pop(key.instance_uid, None)
 
 
@@ -140,7 +146,6 @@ def _put(series: dict[str, _Series], datasets: dict[InstanceKey, Dataset]) -> No
         one = series.setdefault(key.series_uid, _Series(key.series_uid, {"uid": key.series_uid}, {}, ours=True))
         before = one.instances.get(key.instance_uid, {"uid": key.instance_uid})
         one.instances[key.instance_uid] = overlay(before, instance_elements(dataset), INSTANCE_ELEMENTS)
-        one.ours = True
 
 
 def _speaker(series: Iterable[_Series]) -> InstanceKey | None:
@@ -187,7 +192,7 @@ def merge_study(
     derived: JSON = {
         "modality": _modalities(series),
         "numberOfSeries": len(series),
-        "numberOfInstances": sum(element.get("numberOfInstances", 0) for element in series),
+        "numberOfInstances": sum(map(_count, series)),
         "endpoint": replace_ours(study.get("endpoint"), endpoints, lambda item: item == endpoint),
         "series": series,
     }
@@ -260,14 +265,22 @@ def _members(element: JSON) -> set[str]:
 
 
 def _lay_series_over(one: _Series, endpoint: JSON, *, mark: bool) -> JSON:
+    if not one.ours:
+        return one.before
     element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES_ELEMENTS)
     if one.instances:
         instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
         element = element | {"numberOfInstances": len(instances), "instance": instances}
-    if mark and one.ours:
+    if mark:
         ours = replace_ours(element.get("endpoint"), [endpoint], lambda item: item == endpoint)
         element = element | {"endpoint": ours}
     return element
+
+
+def _count(series: JSON) -> int:
+    """numberOfInstances of a series that others wrote may be more than it lists, and may not be there."""
+    count = series.get("numberOfInstances")
+    return count if isinstance(count, int) else len(series.get("instance", []))
 
 
 def _modalities(series: list[JSON]) -> list[JSON]:

@@ -9,7 +9,7 @@ import pytest
 from dicomcast.mapping.rules import Rules
 from dicomcast.merge import Links, draft, merge_study
 from dicomcast.model import Instance, InstanceKey, StudyDelta, StudyKey
-from tests.metadata import CT, metadata
+from tests.metadata import CT, SR, metadata
 
 SOURCE = "https://dicom.example"
 KEY = StudyKey(SOURCE, "", "1.2")
@@ -110,3 +110,52 @@ def test_accession_of_ours_is_replaced_by_its_type() -> None:
     after = merged(before, delta("1.2.1.1", AccessionNumber="A2"))
     assert values(after["identifier"]) == ["urn:oid:1.2", "A2"]
     assert values(one["identifier"] for one in after["basedOn"]) == ["A2"]
+
+
+NOTE = [{"url": "https://ris.example/note", "valueString": "seen"}]
+
+
+def test_series_that_the_archive_does_not_hold_stays() -> None:
+    """A foreign series keeps its order, its counts and its odd instances, and no delete or snapshot touches it."""
+    theirs = {
+        "uid": "9.9",
+        "modality": {"code": "MR"},
+        "numberOfInstances": 50,
+        "instance": [{"uid": "9.9.2", "extension": NOTE}, {"uid": "9.9.1"}, {"uid": "9.9.2"}],
+    }
+    nothing_listed = {"uid": "9.8", "modality": {"code": "OT"}}
+    before = foreign(series=[theirs, nothing_listed])
+    for change in (delta("1.2.1.1", deleted=["9.9.1", "9.9.2"]), delta("1.2.1.1", snapshot=True)):
+        after = merged(before, change)
+        assert [one for one in after["series"] if one["uid"].startswith("9")] == [nothing_listed, theirs]
+        assert (after["numberOfSeries"], after["numberOfInstances"]) == (3, 51)
+        assert merged(after, change) == after
+
+
+def test_instances_of_a_foreign_series_without_count_are_counted() -> None:
+    """numberOfInstances is 0..1: where a foreign series has none, its instances are counted, and it stays as it is."""
+    theirs = {"uid": "9.9", "modality": {"code": "MR"}, "instance": [{"uid": "9.9.1"}, {"uid": "9.9.2"}]}
+    after = merged(foreign(series=[theirs]), delta("1.2.1.1"))
+    assert theirs in after["series"]
+    assert after["numberOfInstances"] == 3
+
+
+def test_foreign_series_does_not_speak() -> None:
+    """Only what the archive holds can be read, so a foreign series never speaks for the study."""
+    theirs = {"uid": "9.9", "number": 0, "modality": {"code": "MR"}, "instance": [{"uid": "9.9.1", "number": 0}]}
+    after = merged(foreign(series=[theirs]), delta("1.2.1.1", StudyDescription="ours", SOPClassUID=SR))
+    assert after["description"] == "ours"
+
+
+def test_series_that_the_archive_holds_too_becomes_its_own() -> None:
+    """Once the archive has a series it tells the whole of it: the other instances are read, or are gone."""
+    theirs = {"uid": "1.2.1", "modality": {"code": "CT"}, "instance": [{"uid": "1.2.1.8"}, {"uid": "1.2.1.9"}]}
+    before = foreign(series=[theirs])
+    content = draft(before, delta("1.2.1.1"), RULES, LINKS.endpoint)
+    assert content.missing == {InstanceKey("1.2.1", "1.2.1.8"), InstanceKey("1.2.1", "1.2.1.9")}
+    whole = delta("1.2.1.1", "1.2.1.8", snapshot=True)
+    after = merged(before, whole)
+    assert [one["uid"] for one in after["series"][0]["instance"]] == ["1.2.1.1", "1.2.1.8"]
+    assert after["series"][0]["endpoint"] == [{"reference": "Endpoint/e"}]
+    assert merged(after, whole) == after
+    assert merged(before, delta("1.2.1.1", "1.2.1.8", "1.2.1.9"))["numberOfInstances"] == 3
