@@ -125,7 +125,7 @@ def _holdings(existing: JSON | None, endpoint: str, *, owned: bool) -> dict[str,
     series = {}
     for element in _elements((existing or {}).get("series")):
         instances = {instance["uid"]: instance for instance in _elements(element.get("instance"))}
-        ours = owned or {"reference": endpoint} in element.get("endpoint", [])
+        ours = owned or _refers(element, endpoint)
         series[element["uid"]] = _Series(element["uid"], element, instances, ours)
     return series
 
@@ -185,15 +185,13 @@ def merge_study(
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
         study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), owned=owned)
-    endpoint = {"reference": links.endpoint}
-    endpoints = [endpoint] if links.endpoint else []
-    series = [_lay_series_over(one, endpoint, mark=not owned) for one in content.series]
+    series = [_lay_series_over(one, "" if owned else links.endpoint) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
+    study = overlay(study, {"modality": _modalities(series)}, ())
     derived: JSON = {
-        "modality": _modalities(series),
         "numberOfSeries": len(series),
         "numberOfInstances": sum(map(_count, series)),
-        "endpoint": replace_ours(study.get("endpoint"), endpoints, lambda item: item == endpoint),
+        "endpoint": _with_endpoint(study, links.endpoint),
         "series": series,
     }
     if owned:
@@ -201,6 +199,18 @@ def merge_study(
     if links.subject is not None:
         derived["subject"] = _subject(study.get("subject"), links.subject)
     return without_empty(study | derived)
+
+
+def _with_endpoint(element: JSON, endpoint: str) -> list[Any]:
+    """The endpoints of a study or series, ours among them, unless it is ""."""
+    before = element.get("endpoint") or []
+    return before if not endpoint or _refers(element, endpoint) else [{"reference": endpoint}, *before]
+
+
+def _refers(element: JSON, endpoint: str) -> bool:
+    """Servers add a display to a reference: it is the same Endpoint all the same."""
+    references = (one.get("reference") for one in element.get("endpoint") or [] if isinstance(one, dict))
+    return endpoint in references
 
 
 def _meta(meta: Any, source: str) -> JSON:
@@ -264,17 +274,15 @@ def _members(element: JSON) -> set[str]:
     return {name for name in element if name not in ("id", "extension") and not name.startswith("_")}
 
 
-def _lay_series_over(one: _Series, endpoint: JSON, *, mark: bool) -> JSON:
+def _lay_series_over(one: _Series, mark: str) -> JSON:
+    """The element of a series. In a study of somebody else, `mark` is the Endpoint that tells it is ours."""
     if not one.ours:
         return one.before
     element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES_ELEMENTS)
     if one.instances:
         instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
         element = element | {"numberOfInstances": len(instances), "instance": instances}
-    if mark:
-        ours = replace_ours(element.get("endpoint"), [endpoint], lambda item: item == endpoint)
-        element = element | {"endpoint": ours}
-    return element
+    return element | {"endpoint": _with_endpoint(element, mark)} if mark else element
 
 
 def _count(series: JSON) -> int:
@@ -286,5 +294,7 @@ def _count(series: JSON) -> int:
 def _modalities(series: list[JSON]) -> list[JSON]:
     """The distinct acquisition modalities of the series: (0008,0061) never occurs in an instance."""
     modalities = (element.get("modality") for element in series)
-    found = {one.get("code") for one in modalities if isinstance(one, dict)}
-    return [modality(code) for code in sorted(filter(None, found)) if is_acquisition(code)]
+    codes = (one.get("code") for one in modalities if isinstance(one, dict))
+    return [
+        modality(code) for code in sorted({code for code in codes if isinstance(code, str)}) if is_acquisition(code)
+    ]

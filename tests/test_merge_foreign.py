@@ -159,3 +159,26 @@ def test_series_that_the_archive_holds_too_becomes_its_own() -> None:
     assert after["series"][0]["endpoint"] == [{"reference": "Endpoint/e"}]
     assert merged(after, whole) == after
     assert merged(before, delta("1.2.1.1", "1.2.1.8", "1.2.1.9"))["numberOfInstances"] == 3
+
+
+def test_endpoints_with_more_than_a_reference() -> None:
+    """Servers add a display to a reference: it is the same Endpoint, neither added again nor written back."""
+    ours = {"reference": "Endpoint/e", "display": "DICOM WADO-RS endpoint"}
+    theirs = {"reference": "Endpoint/ris"}
+    before = merged(foreign(endpoint=[theirs]), delta("1.2.1.1"))
+    assert before["endpoint"] == [{"reference": "Endpoint/e"}, theirs]
+    before["endpoint"] = [theirs, ours]
+    before["series"][0]["endpoint"] = [ours]
+    assert merged(before, delta("1.2.1.1")) == before
+    assert "series" not in merged(before, delta(deleted=["1.2.1.1"]))
+
+
+def test_extensions_on_what_is_counted_and_derived_stay() -> None:
+    """The study's modalities are derived from its series, and keep what others say beside them."""
+    before = merged(None, delta("1.2.1.1"))
+    before["modality"][0] |= {"extension": NOTE, "id": "m1", "_display": {"extension": NOTE}}
+    before |= {"_numberOfSeries": {"extension": NOTE}}
+    after = merged(before, delta("1.2.1.1", "1.2.1.2"))
+    assert after["modality"] == before["modality"]
+    assert after["_numberOfSeries"] == before["_numberOfSeries"]
+    assert after["numberOfInstances"] == 2
