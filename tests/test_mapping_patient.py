@@ -118,6 +118,46 @@ def test_birth_date(born: str, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("born", "studied"),
+    [
+        ("19000101", {"StudyDate": "20240715"}),
+        ("18000101", {"StudyDate": "20240715"}),
+        ("11111111", {"StudyDate": "20240715"}),
+        ("18491231", {"StudyDate": "20240715"}),
+        ("1849", {}),
+        ("20240716", {"StudyDate": "20240715"}),
+        ("202408", {"StudyDate": "20240715"}),
+        ("2025", {"StudyDate": "20240715"}),
+        ("20240716", {"SeriesDate": "20240715"}),
+        ("20240716", {"StudyDate": "19000101", "SeriesDate": "20240715"}),
+    ],
+)
+def test_birth_date_that_cannot_be(born: str, studied: Any) -> None:
+    """Born before 1850, after the study, or on a date that stands for "unknown": omitted, and told."""
+    one = dataset(PatientID="P1", PatientBirthDate=born, **studied)
+    resource = patient(one, RULES, "1.2.3")
+    assert resource is not None
+    assert "birthDate" not in resource
+    assert rules_broken(one) == [("00100030", "implausible")]
+
+
+@pytest.mark.parametrize(
+    ("born", "studied", "expected"),
+    [
+        ("18500101", {"StudyDate": "19000201"}, "1850-01-01"),
+        ("19000102", {"StudyDate": "19800101"}, "1900-01-02"),
+        ("2024", {"StudyDate": "20240715"}, "2024"),
+        ("19770531", {}, "1977-05-31"),
+        ("19770531", {"StudyDate": "19000101"}, "1977-05-31"),
+        ("19770531", {"StudyDate": "20240230"}, "1977-05-31"),
+    ],
+)
+def test_birth_date_at_the_edges(born: str, studied: Any, expected: str) -> None:
+    """A study's date that is unknown or a dummy itself is no reason to doubt a birth date."""
+    assert mapped("birthDate", PatientBirthDate=born, **studied) == expected
+
+
+@pytest.mark.parametrize(
     "attributes",
     [
         {"PatientDeathDateInAlternativeCalendar": "20200101"},

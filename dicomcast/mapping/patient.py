@@ -16,6 +16,9 @@ __all__ = ["PATIENT_ELEMENTS", "patient"]
 # What we own on a Patient that we may write, beside our identifier.
 PATIENT_ELEMENTS = frozenset("name gender birthDate".split())
 
+# Dates that stand for "unknown" at many sites (1111-11-11 and 1800-01-01 are before anyone's birth anyway).
+_DUMMIES = frozenset({"1900-01-01"})
+
 _GENDER = {"M": "male", "F": "female", "O": "other"}
 
 
@@ -37,9 +40,29 @@ def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
             "identifier": [identifier],
             "name": [{"use": "official", **one} for one in name],
             "gender": _GENDER.get(sex),
-            "birthDate": fhir_date(dataset, "PatientBirthDate"),
+            "birthDate": _birth_date(dataset),
         }
     )
+
+
+def _birth_date(dataset: Dataset) -> str:
+    """(0010,0030), unless nobody who is examined can have been born then, or it is what sites enter for "unknown"."""
+    born = fhir_date(dataset, "PatientBirthDate")
+    if not born:
+        return ""
+    studied = next(
+        (day for keyword in ("StudyDate", "SeriesDate") if _plausible(day := fhir_date(dataset, keyword))), ""
+    )
+    # Either may be a year, or a year and month: what both tell is compared.
+    common = min(len(born), len(studied))
+    if not _plausible(born) or born[:common] > studied[:common]:
+        dataset.warn(tag("PatientBirthDate"), "implausible")
+        return ""
+    return born
+
+
+def _plausible(day: str) -> bool:
+    return day >= "1850" and day not in _DUMMIES
 
 
 def _identifier(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
