@@ -8,6 +8,7 @@ import pytest
 
 from dicomcast.mapping.patient import patient
 from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.tags import select
 from tests.metadata import dataset, metadata, rules_broken
 
 SITE = "urn:oid:2.25.1"
@@ -82,6 +83,29 @@ def test_name() -> None:
     ]
     assert mapped("name", PatientName="") is None
     assert mapped("name", PatientName=[None, "Doe^Jane"])[0]["text"] == "Jane Doe"
+
+
+def test_further_names() -> None:
+    """PatientBirthName (0010,1005) is the maiden name; NameToUse (0010,0012) is how to address them, as text."""
+    found = mapped(
+        "name",
+        PatientName="Doe^Jane",
+        PatientBirthName="Roe^Jane",
+        **{"00100011": [{"00100012": {"vr": "LT", "Value": [" Janie "]}}, {}]},
+    )
+    assert found == [
+        {"use": "official", "text": "Jane Doe", "family": "Doe", "given": ["Jane"]},
+        {"use": "maiden", "text": "Jane Roe", "family": "Roe", "given": ["Jane"]},
+        {"use": "usual", "text": "Janie"},
+    ]
+
+
+def test_names_to_use_are_kept_when_metadata_are_read() -> None:
+    """Only mapped attributes are kept of what an archive sends: names to use, which pydicom does not know, too."""
+    whole = metadata(StudyInstanceUID="1.2", PatientName="Doe^Jane", PatientAddress="Main Street 1") | {
+        "00100011": {"vr": "SQ", "Value": [{"00100012": {"vr": "LT", "Value": ["Janie"]}}]}
+    }
+    assert set(select(whole)) == {"0020000D", "00100010", "00100011"}
 
 
 @pytest.mark.parametrize(

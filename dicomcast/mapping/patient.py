@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.rules import Rules
-from dicomcast.mapping.tags import tag
+from dicomcast.mapping.tags import NAME_TO_USE, NAMES_TO_USE, tag
 from dicomcast.mapping.terminology import IDENTIFIER_TYPE
 from dicomcast.mapping.values import JSON, fhir_date, issuer, names, study_identifier, without_empty
 
@@ -33,16 +33,30 @@ def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
     sex = dataset.text(tag("PatientSex")).upper()
     if sex and sex not in _GENDER:
         dataset.warn(tag("PatientSex"), "unknown-code")
-    name = next(filter(None, names(dataset, "PatientName")), [])
     return without_empty(
         {
             "resourceType": "Patient",
             "identifier": [identifier],
-            "name": [{"use": "official", **one} for one in name],
+            "name": [
+                *_names(dataset, "PatientName", "official"),
+                *_names(dataset, "PatientBirthName", "maiden"),
+                *_names_to_use(dataset),
+            ],
             "gender": _GENDER.get(sex),
             "birthDate": _birth_date(dataset),
         }
     )
+
+
+def _names(dataset: Dataset, keyword: str, use: str) -> list[JSON]:
+    """The first name of an attribute, in all its representations."""
+    return [{"use": use, **one} for one in next(filter(None, names(dataset, keyword)), [])]
+
+
+def _names_to_use(dataset: Dataset) -> list[JSON]:
+    """How the patient wants to be called (PS3.3 C.2.3): free text."""
+    texts = (item.text(NAME_TO_USE) for item in dataset.items(NAMES_TO_USE))
+    return [{"use": "usual", "text": text} for text in texts if text]
 
 
 def _birth_date(dataset: Dataset) -> str:
