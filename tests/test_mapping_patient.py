@@ -57,6 +57,25 @@ def test_identifier_system_and_assigner(name: str, qualifiers: Any, system: str,
     assert identifier.get("assigner") == ({"display": assigner} if assigner else None)
 
 
+@pytest.mark.parametrize(
+    ("code", "expected", "issues"),
+    [
+        ("PI", {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "PI"}, []),
+        ("an", {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "AN"}, []),
+        ("MR", MR["coding"][0], []),
+        ("", MR["coding"][0], []),
+        ("BARCODE 7", MR["coding"][0], [("00400035", "unknown-code")]),
+    ],
+)
+def test_identifier_type(code: str, expected: Any, issues: Any) -> None:
+    """IdentifierTypeCode (0040,0035) of (0010,0024) is a code of table 0203; else it is a medical record number."""
+    one = dataset(PatientID="P1", IssuerOfPatientIDQualifiersSequence=[metadata(IdentifierTypeCode=code)])
+    resource = patient(one, RULES, "1.2.3")
+    assert resource is not None
+    assert resource["identifier"][0]["type"] == {"coding": [expected]}
+    assert rules_broken(one) == issues
+
+
 def test_no_patient_id() -> None:
     """Without PatientID the study's UID stands in, as a temporary identifier; a site can do without such Patients."""
     one = dataset(PatientID="  ", PatientName="Doe^Jane")

@@ -5,6 +5,8 @@ FHIR has no DICOM mapping for Patient; this follows IHE MADO and the v2-to-FHIR 
 
 from __future__ import annotations
 
+import re
+
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import NAME_TO_USE, NAMES_TO_USE, tag
@@ -18,6 +20,8 @@ PATIENT_ELEMENTS = frozenset("name gender birthDate".split())
 
 # Dates that stand for "unknown" at many sites (1111-11-11 and 1800-01-01 are before anyone's birth anyway).
 _DUMMIES = frozenset({"1900-01-01"})
+
+_TYPE_CODE = re.compile(r"[A-Z]{2,6}")
 
 _GENDER = {"M": "male", "F": "female", "O": "other"}
 
@@ -88,12 +92,26 @@ def _identifier(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
     return without_empty(
         {
             "use": "usual",
-            "type": {"coding": [{"system": IDENTIFIER_TYPE, "code": "MR", "display": "Medical record number"}]},
+            "type": {"coding": [_type(dataset)]},
             "system": system,
             "value": value,
             "assigner": without_empty({"display": assigner}),
         }
     )
+
+
+def _type(dataset: Dataset) -> JSON:
+    """IdentifierTypeCode (0040,0035) is a code of HL7 table 0203; a medical record number, if it is not said.
+
+    TypeOfPatientID (0010,0022) tells the medium, not the type.
+    """
+    for item in dataset.items(tag("IssuerOfPatientIDQualifiersSequence")):
+        code = item.text(tag("IdentifierTypeCode")).upper()
+        if _TYPE_CODE.fullmatch(code) and code != "MR":
+            return {"system": IDENTIFIER_TYPE, "code": code}
+        if code and code != "MR":
+            dataset.warn(tag("IdentifierTypeCode"), "unknown-code")
+    return {"system": IDENTIFIER_TYPE, "code": "MR", "display": "Medical record number"}
 
 
 def _authority(dataset: Dataset, rules: Rules) -> tuple[str, str]:
