@@ -22,6 +22,7 @@ from dicomcast.mapping.imaging_study import (
     SERIES_ELEMENTS,
     STUDY_ELEMENTS,
     instance_elements,
+    names_sides,
     series_elements,
     study_elements,
 )
@@ -48,8 +49,16 @@ class _Series:
     elements: JSON | None = None
 
     @property
+    def attributes(self) -> JSON:
+        return self.before if self.elements is None else self.elements
+
+    @property
     def number(self) -> float:
-        return _number(self.before if self.elements is None else self.elements)
+        return _number(self.attributes)
+
+    @property
+    def keys(self) -> set[InstanceKey]:
+        return {InstanceKey(self.uid, uid) for uid in self.instances}
 
     @property
     def speaker(self) -> InstanceKey:
@@ -94,9 +103,9 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
 
     # A foreign series that the archive holds too is the archive's from now on, and told anew as a whole.
     held = {key.series_uid for key in delta.instances}
-    claimed = [one for one in series.values() if one.uid in held and not one.ours]
-    for one in claimed:
-        one.ours = True
+    claimed = {uid for uid in held if uid in series and not series[uid].ours}
+    for uid in claimed:
+        series[uid].ours = True
     _remove(series, delta)
     issues: list[Issue] = []
     datasets = {
@@ -106,12 +115,15 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     }
     _put(series, datasets)
     missing = set(delta.instances.keys() - datasets.keys())
-    missing |= {InstanceKey(one.uid, uid) for one in claimed for uid in one.instances} - datasets.keys()
+    changed = held | {key.series_uid for key in delta.deleted}
     for one in series.values():
         if one.instances and one.speaker in datasets:
-            one.elements = series_elements(datasets[one.speaker], rules)
+            images = (datasets[key] for key in one.keys & datasets.keys())
+            one.elements = series_elements(datasets[one.speaker], rules, images)
         elif one.instances and one.ours and one.speaker not in spoke:
             missing.add(one.speaker)
+        if one.uid in claimed or (one.ours and one.uid in changed and names_sides(one.attributes)):
+            missing |= one.keys - datasets.keys()
 
     left = [one for one in series.values() if one.instances or not one.ours]
     speaker = _speaker(one for one in left if one.ours)

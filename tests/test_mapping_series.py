@@ -124,6 +124,31 @@ def test_series_laterality(side: str, expected: Any, issues: Any) -> None:
     assert rules_broken(one) == issues
 
 
+LEFT = {"system": SCT, "code": "419161000", "display": "Unilateral left"}
+
+
+@pytest.mark.parametrize(
+    ("modality", "laterality", "images", "expected"),
+    [
+        ("MG", None, ["L", "L"], LEFT),
+        ("MG", "", ["l", "L"], LEFT),
+        ("MG", None, ["L", "R"], None),
+        ("MG", None, ["L", ""], None),
+        ("MG", None, ["U", "U"], None),
+        ("MG", "L", ["R", "R"], LEFT),
+        ("MG", "U", ["L", "L"], None),
+        ("DX", None, ["L"], LEFT),
+        ("CT", None, ["L", "L"], None),
+    ],
+)
+def test_series_laterality_of_its_images(modality: str, laterality: Any, images: Any, expected: Any) -> None:
+    """Without Laterality, ImageLaterality (0020,0062), if all images state the same, where modalities have it."""
+    stated = {} if laterality is None else {"Laterality": laterality}
+    told = [dataset(ImageLaterality=side) for side in images]
+    one = dataset(Modality=modality, **stated)
+    assert series_elements(one, RULES, told).get("laterality") == expected
+
+
 def test_series_specimen() -> None:
     """SpecimenIdentifier (0040,0551) with its issuer (0040,0562): a logical reference, an archive owns no Specimen."""
     north = metadata(LocalNamespaceEntityID="NORTH")

@@ -7,6 +7,8 @@ Sources: FHIR R4 imagingstudy-mappings.html and the DICOM attributes of PS3.3 th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.people import people
 from dicomcast.mapping.rules import Rules
@@ -28,6 +30,7 @@ __all__ = [
     "SERIES_ELEMENTS",
     "STUDY_ELEMENTS",
     "instance_elements",
+    "names_sides",
     "series_elements",
     "study_elements",
 ]
@@ -51,6 +54,9 @@ _LATERALITY = {
     "R": ("419465000", "Unilateral right"),
     "B": ("51440002", "Bilateral"),
 }
+
+# PS3.3 C.8.11.2 (DX, MG, IO, PX) and C.8.17 (ophthalmic): the modules that have Image Laterality (0020,0062).
+_SIDED = frozenset("DX MG IO PX OP OPT".split())
 
 
 def study_elements(dataset: Dataset, rules: Rules, study_uid: str) -> JSON:
@@ -127,20 +133,30 @@ def _location(dataset: Dataset) -> JSON:
     return without_empty({"display": display})
 
 
-def series_elements(dataset: Dataset, rules: Rules) -> JSON:
-    """The elements on series level of the instance that speaks for the series."""
+def series_elements(dataset: Dataset, rules: Rules, images: Iterable[Dataset] = ()) -> JSON:
+    """The elements on series level of the instance that speaks for the series.
+
+    `images` are all of its instances; they are asked only where `names_sides`.
+    """
+    kind = {"modality": _modality(dataset)}
     return without_empty(
         {
             "number": dataset.integer(tag("SeriesNumber")),
-            "modality": _modality(dataset),
+            **kind,
             "description": _series_description(dataset),
             "bodySite": _body_site(dataset),
-            "laterality": _laterality(dataset),
+            "laterality": _laterality(dataset, images if names_sides(kind) else ()),
             "specimen": _specimens(dataset, rules),
             "started": fhir_datetime(dataset, "SeriesDate", "SeriesTime", rules.timezone),
             "performer": _performers(dataset),
         }
     )
+
+
+def names_sides(series: JSON) -> bool:
+    """Whether images of the series' modality each name their side, so that the series' can only be told from all."""
+    found = series.get("modality")
+    return isinstance(found, dict) and found.get("code") in _SIDED
 
 
 def _modality(dataset: Dataset) -> JSON:
@@ -173,14 +189,26 @@ def _body_site(dataset: Dataset) -> JSON:
     return dict(body_site(body_part)) if body_part else {}
 
 
-def _laterality(dataset: Dataset) -> JSON:
-    side = dataset.text(tag("Laterality")).upper()
+def _laterality(dataset: Dataset, images: Iterable[Dataset]) -> JSON:
+    """Laterality (0020,0060); else the side that all images of the series state, (0020,0062).
+
+    Where images state it the series must not (PS3.3 C.7.3.1), and a series may hold both sides.
+    """
+    side = _side(dataset, "Laterality")
+    if not side:
+        sides = {_side(image, "ImageLaterality") for image in images}
+        side = sides.pop() if len(sides) == 1 else ""
     if side not in _LATERALITY:
-        if side not in ("", "U"):
-            dataset.warn(tag("Laterality"), "unknown-code")
         return {}
     code, display = _LATERALITY[side]
     return {"system": SNOMED_CT, "code": code, "display": display}
+
+
+def _side(dataset: Dataset, keyword: str) -> str:
+    side = dataset.text(tag(keyword)).upper()
+    if side not in ("", "U", *_LATERALITY):
+        dataset.warn(tag(keyword), "unknown-code")
+    return side
 
 
 def _specimens(dataset: Dataset, rules: Rules) -> list[JSON]:
