@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.people import people
 from dicomcast.mapping.values import codeable_concept, codes, fhir_date, fhir_datetime, issuer, names, without_empty
 from tests.metadata import code, dataset, metadata, rules_broken
 
@@ -158,7 +157,6 @@ def test_person_name_edge_cases(value: Any, expected: Any) -> None:
 def test_person_name_that_is_none(value: Any) -> None:
     """An empty name is no name, and nobody is called ""."""
     assert [name for name in names(dataset(PatientName=value), "PatientName") if name] == []
-    assert people(dataset(OperatorsName=value), "OperatorsName", "OperatorIdentificationSequence") == []
 
 
 @pytest.mark.parametrize(
@@ -264,43 +262,3 @@ def test_issuer(universal: str, kind: str, local: str, expected: tuple[str, str]
 def test_without_empty() -> None:
     """FHIR knows no null, no "" and no []; 0 and false are values."""
     assert without_empty({"a": None, "b": "", "c": [], "d": {}, "e": 0, "f": False}) == {"e": 0, "f": False}
-
-
-def test_people_are_logical_references() -> None:
-    """Name and identification of the same place make one reference; either may be missing."""
-    one = dataset(
-        OperatorsName=["Doe^Jane", "Roe^Rick"],
-        OperatorIdentificationSequence=[
-            metadata(PersonIdentificationCodeSequence=[code("4711", "SCT", "Jane")], InstitutionName="North"),
-            metadata(PersonIdentificationCodeSequence=[code("0815", "L", "Rick")]),
-            metadata(PersonIdentificationCodeSequence=[code("0001", "L", "nobody's name")]),
-        ],
-    )
-    assert people(one, "OperatorsName", "OperatorIdentificationSequence") == [
-        {
-            "type": "Practitioner",
-            "identifier": {"system": "http://snomed.info/sct", "value": "4711", "assigner": {"display": "North"}},
-            "display": "Jane Doe",
-        },
-        {
-            "type": "Practitioner",
-            "identifier": {"value": "0815", "assigner": {"display": "L"}},
-            "display": "Rick Roe",
-        },
-        {"type": "Practitioner", "identifier": {"value": "0001", "assigner": {"display": "L"}}},
-    ]
-
-
-@pytest.mark.parametrize("nobody", [None, "", {}])
-def test_people_keep_their_places(nobody: Any) -> None:
-    """An empty value between names does not give one person the identification of another."""
-    one = dataset(
-        OperatorsName=[nobody, "Roe^Rick"],
-        OperatorIdentificationSequence=[
-            metadata(PersonIdentificationCodeSequence=[code("4711", "L", "Jane")]),
-            metadata(PersonIdentificationCodeSequence=[code("0815", "L", "Rick")]),
-        ],
-    )
-    jane, rick = people(one, "OperatorsName", "OperatorIdentificationSequence")
-    assert (jane["identifier"]["value"], "display" in jane) == ("4711", False)
-    assert (rick["identifier"]["value"], rick["display"]) == ("0815", "Rick Roe")
