@@ -118,7 +118,7 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     changed = held | {key.series_uid for key in delta.deleted}
     for one in series.values():
         if one.instances and one.speaker in datasets:
-            images = (datasets[key] for key in one.keys & datasets.keys())
+            images = (dataset for key, dataset in datasets.items() if key.series_uid == one.uid)
             one.elements = series_elements(datasets[one.speaker], rules, images)
         elif one.instances and one.ours and one.speaker not in spoke:
             missing.add(one.speaker)
@@ -149,7 +149,7 @@ def _remove(series: dict[str, _Series], delta: StudyDelta) -> None:
                 uid: instance for uid, instance in one.instances.items() if InstanceKey(one.uid, uid) in delta.instances
             }
     for key in delta.deleted:
-        if key.series_uid in series and series[key.series_uid].ours:
+        if key.series_uid in series:
             series[key.series_uid].instances.pop(key.instance_uid, None)
 
 
