@@ -10,7 +10,7 @@ names the instances that speak now and whose metadata must be read before the dr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,12 +22,13 @@ from dicomcast.mapping.imaging_study import (
     SERIES_ELEMENTS,
     STUDY_ELEMENTS,
     instance_elements,
+    names_sides,
     series_elements,
     study_elements,
 )
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
-from dicomcast.mapping.values import JSON, study_identifier, without_empty
+from dicomcast.mapping.values import JSON, without_empty
 from dicomcast.model import InstanceKey, Issue, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to, overlay, replace_ours
 
@@ -48,8 +49,16 @@ class _Series:
     elements: JSON | None = None
 
     @property
+    def attributes(self) -> JSON:
+        return self.before if self.elements is None else self.elements
+
+    @property
     def number(self) -> float:
-        return _number(self.before if self.elements is None else self.elements)
+        return _number(self.attributes)
+
+    @property
+    def keys(self) -> set[InstanceKey]:
+        return {InstanceKey(self.uid, uid) for uid in self.instances}
 
     @property
     def speaker(self) -> InstanceKey:
@@ -92,6 +101,11 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     spoke = {one.speaker for one in series.values() if one.ours and one.instances}
     study_spoke = _speaker(series.values()) if owned else None
 
+    # A foreign series that the archive holds too is the archive's from now on, and told anew as a whole.
+    held = {key.series_uid for key in delta.instances}
+    claimed = {uid for uid in held if uid in series and not series[uid].ours}
+    for uid in claimed:
+        series[uid].ours = True
     _remove(series, delta)
     issues: list[Issue] = []
     datasets = {
@@ -101,14 +115,18 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     }
     _put(series, datasets)
     missing = set(delta.instances.keys() - datasets.keys())
+    changed = held | {key.series_uid for key in delta.deleted}
     for one in series.values():
         if one.instances and one.speaker in datasets:
-            one.elements = series_elements(datasets[one.speaker], rules)
+            images = (dataset for key, dataset in datasets.items() if key.series_uid == one.uid)
+            one.elements = series_elements(datasets[one.speaker], rules, images)
         elif one.instances and one.ours and one.speaker not in spoke:
             missing.add(one.speaker)
+        if one.uid in claimed or (one.ours and one.uid in changed and names_sides(one.attributes)):
+            missing |= one.keys - datasets.keys()
 
-    left = [one for one in series.values() if one.instances or not (one.ours or "instance" in one.before)]
-    speaker = _speaker(left)
+    left = [one for one in series.values() if one.instances or not one.ours]
+    speaker = _speaker(one for one in left if one.ours)
     if speaker is not None and speaker not in datasets and speaker != study_spoke:
         missing.add(speaker)
     return Draft(left, speaker, datasets.get(speaker) if speaker else None, frozenset(missing), issues)
@@ -119,7 +137,7 @@ def _holdings(existing: JSON | None, endpoint: str, *, owned: bool) -> dict[str,
     series = {}
     for element in _elements((existing or {}).get("series")):
         instances = {instance["uid"]: instance for instance in _elements(element.get("instance"))}
-        ours = owned or any(leads_to(one, endpoint) for one in element.get("endpoint", []))
+        ours = owned or _refers(element, endpoint)
         series[element["uid"]] = _Series(element["uid"], element, instances, ours)
     return series
 
@@ -140,7 +158,6 @@ def _put(series: dict[str, _Series], datasets: dict[InstanceKey, Dataset]) -> No
         one = series.setdefault(key.series_uid, _Series(key.series_uid, {"uid": key.series_uid}, {}, ours=True))
         before = one.instances.get(key.instance_uid, {"uid": key.instance_uid})
         one.instances[key.instance_uid] = overlay(before, instance_elements(dataset), INSTANCE_ELEMENTS)
-        one.ours = True
 
 
 def _speaker(series: Iterable[_Series]) -> InstanceKey | None:
@@ -179,14 +196,14 @@ def merge_study(
     owned = existing is None or owns(key, existing)
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
-        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), key)
-    series = [_lay_series_over(one, links.endpoint, mark=not owned) for one in content.series]
+        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), owned=owned)
+    series = [_lay_series_over(one, "" if owned else links.endpoint) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
+    study = overlay(study, {"modality": _modalities(series)}, ())
     derived: JSON = {
-        "modality": _modalities(series),
         "numberOfSeries": len(series),
-        "numberOfInstances": sum(element.get("numberOfInstances", 0) for element in series),
-        "endpoint": _endpoints(study.get("endpoint"), links.endpoint),
+        "numberOfInstances": sum(map(_count, series)),
+        "endpoint": _with_endpoint(study, links.endpoint),
         "series": series,
     }
     if owned:
@@ -196,20 +213,22 @@ def merge_study(
     return without_empty(study | derived)
 
 
+def _with_endpoint(element: JSON, endpoint: str) -> list[Any]:
+    """The endpoints of a study or series, ours among them, unless it is ""."""
+    before = element.get("endpoint") or []
+    return before if not endpoint or _refers(element, endpoint) else [{"reference": endpoint}, *before]
+
+
+def _refers(element: JSON, endpoint: str) -> bool:
+    """Servers add a display to a reference: it is the same Endpoint all the same."""
+    return any(leads_to(one, endpoint) for one in element.get("endpoint") or [])
+
+
 def _meta(meta: Any, source: str) -> JSON:
     """`meta.source` stays while it names the same archive: a change of API version is no change of owner."""
     before = meta if isinstance(meta, dict) else {}
     same = origin(str(before.get("source", ""))) == origin(source)
     return before if same else before | {"source": source}
-
-
-def _endpoints(before: Any, endpoint: str) -> list[Any]:
-    """Ours, as it is referred to already, and those of others behind it."""
-    there = before if isinstance(before, list) else []
-    if not endpoint:
-        return there
-    ours = next((one for one in there if leads_to(one, endpoint)), {"reference": endpoint})
-    return [ours, *(one for one in there if not leads_to(one, endpoint))]
 
 
 def _subject(before: Any, subject: JSON) -> JSON:
@@ -220,40 +239,74 @@ def _subject(before: Any, subject: JSON) -> JSON:
     return subject
 
 
-def _lay_study_over(before: JSON, elements: JSON, key: StudyKey) -> JSON:
-    ours = study_identifier(key.study_uid)["value"]
+def _lay_study_over(before: JSON, elements: JSON, *, owned: bool) -> JSON:
+    uid, *accessions = elements["identifier"]
+    requests = elements.get("basedOn", [])
+    known = [*accessions, *(one["identifier"] for one in requests)]
+    systems = None if owned else {"", *(one.get("system", "") for one in known)}
+    # One that stands says all that ours would say, whoever wrote it and whatever else it says.
+    standing = [one for one in before.get("identifier") or [] if _same_identifier(one, uid)]
     lists = {
         "identifier": replace_ours(
             before.get("identifier"),
-            elements["identifier"],
-            lambda item: item.get("value") == ours or _is_accession(item),
+            [*(standing or [uid]), *accessions],
+            lambda item: item in standing or _is_accession(item, systems),
         ),
-        "basedOn": replace_ours(
-            before.get("basedOn"), elements.get("basedOn", []), lambda item: _is_accession(item.get("identifier"))
-        ),
+        "basedOn": replace_ours(before.get("basedOn"), requests, lambda item: _is_request(item, systems)),
     }
     return overlay(before, without_empty(elements | lists), STUDY_ELEMENTS | {"identifier"})
 
 
-def _is_accession(identifier: Any) -> bool:
-    kind = identifier.get("type") if isinstance(identifier, dict) else None
+def _same_identifier(one: Any, other: JSON) -> bool:
+    return isinstance(one, dict) and all(one.get(name) == other[name] for name in ("system", "value"))
+
+
+def _is_accession(identifier: Any, systems: Collection[str] | None) -> bool:
+    """Whether we wrote an accession number: by its type, and by saying no more than we say.
+
+    In a resource of somebody else it must also have a system that we use: the RIS writes there too.
+    """
+    if not isinstance(identifier, dict) or not _members(identifier) <= {"type", "system", "value", "assigner"}:
+        return False
+    if systems is not None and identifier.get("system", "") not in systems:
+        return False
+    kind = identifier.get("type")
     codings = kind.get("coding", []) if isinstance(kind, dict) else []
-    ours = ACCESSION["coding"][0]
-    return any(isinstance(one, dict) and one.get("code") == ours["code"] for one in codings)
+    ours = {name: ACCESSION["coding"][0][name] for name in ("system", "code")}
+    return any(isinstance(one, dict) and one | ours == one for one in codings)
 
 
-def _lay_series_over(one: _Series, endpoint: str, *, mark: bool) -> JSON:
+def _is_request(reference: JSON, systems: Collection[str] | None) -> bool:
+    """Whether we wrote a `basedOn`: we know the accession number of a request, and never its resource."""
+    return _members(reference) <= {"type", "identifier"} and _is_accession(reference.get("identifier"), systems)
+
+
+def _members(element: JSON) -> set[str]:
+    """The names that say something: an id, extensions and `_` siblings may be on anybody's element."""
+    return {name for name in element if name not in ("id", "extension") and not name.startswith("_")}
+
+
+def _lay_series_over(one: _Series, mark: str) -> JSON:
+    """The element of a series. In a study of somebody else, `mark` is the Endpoint that tells it is ours."""
+    if not one.ours:
+        return one.before
     element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES_ELEMENTS)
     if one.instances:
         instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
         element = element | {"numberOfInstances": len(instances), "instance": instances}
-    if mark and one.ours:
-        element = element | {"endpoint": _endpoints(element.get("endpoint"), endpoint)}
-    return element
+    return element | {"endpoint": _with_endpoint(element, mark)} if mark else element
+
+
+def _count(series: JSON) -> int:
+    """numberOfInstances of a series that others wrote may be more than it lists, and may not be there."""
+    count = series.get("numberOfInstances")
+    return count if isinstance(count, int) else len(series.get("instance", []))
 
 
 def _modalities(series: list[JSON]) -> list[JSON]:
     """The distinct acquisition modalities of the series: (0008,0061) never occurs in an instance."""
     modalities = (element.get("modality") for element in series)
-    found = {one.get("code") for one in modalities if isinstance(one, dict)}
-    return [modality(code) for code in sorted(filter(None, found)) if is_acquisition(code)]
+    codes = (one.get("code") for one in modalities if isinstance(one, dict))
+    return [
+        modality(code) for code in sorted({code for code in codes if isinstance(code, str)}) if is_acquisition(code)
+    ]

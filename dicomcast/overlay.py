@@ -37,12 +37,12 @@ def replace_ours(existing: Any, desired: list[JSON], is_ours: Callable[[JSON], b
 
 
 def _settle(old: Any, new: Any) -> Any:
-    """`new`, or `old` where it says the same, and with the extensions that others put on `old`."""
+    """`new`, or `old` where it says the same, and with the id, extensions and `_` siblings that stand on `old`."""
     if _covers(old, new):
         return old
     if isinstance(old, dict) and isinstance(new, dict):
         extensions = [*new.get("extension", []), *_foreign_extensions(old)]
-        kept = {"id": old["id"]} if "id" in old else {}
+        kept = {name: value for name, value in old.items() if name == "id" or name.startswith("_")}
         return kept | new | ({"extension": extensions} if extensions else {})
     if isinstance(old, list) and isinstance(new, list):
         rest = list(old)

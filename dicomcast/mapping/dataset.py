@@ -26,13 +26,17 @@ def clean(text: str) -> str:
 
 
 class Dataset:
-    """Metadata of one instance, or one item of a sequence, and the issues met while reading it."""
+    """Metadata of one instance, or one item of a sequence, and the issues met while reading it.
 
-    __slots__ = ("_elements", "issues")
+    `root` is the instance that an item belongs to, at any depth.
+    """
 
-    def __init__(self, elements: Metadata, issues: list[Issue] | None = None) -> None:
+    __slots__ = ("_elements", "issues", "root")
+
+    def __init__(self, elements: Metadata, issues: list[Issue] | None = None, root: Dataset | None = None) -> None:
         self._elements = elements
         self.issues: list[Issue] = [] if issues is None else issues
+        self.root: Dataset = self if root is None else root
 
     def warn(self, tag: str, rule: str) -> None:
         """Note that the value of `tag` broke `rule`, once per dataset."""
@@ -42,6 +46,10 @@ class Dataset:
 
     def values(self, tag: str) -> list[Any]:
         """The values of an element as they stand, nulls left out; [] if there is none."""
+        return [value for value in self.slots(tag) if value is not None]
+
+    def slots(self, tag: str) -> list[Any]:
+        """The values with the nulls between them, where a value's place says what it belongs to (PS3.18 F.2.5)."""
         element = self._elements.get(tag)
         if element is None:
             return []
@@ -54,7 +62,7 @@ class Dataset:
         if not isinstance(values, list):
             self.warn(tag, "value-not-a-list")
             values = [values]
-        return [value for value in values if value is not None]
+        return values
 
     def text(self, tag: str) -> str:
         """The first value as clean text, "" if there is none."""
@@ -91,7 +99,7 @@ class Dataset:
         items = []
         for value in self.values(tag):
             if isinstance(value, dict):
-                items.append(Dataset(value, self.issues))
+                items.append(Dataset(value, self.issues, self.root))
             else:
                 self.warn(tag, "not-an-item")
         return items

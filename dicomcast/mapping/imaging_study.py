@@ -7,11 +7,13 @@ Sources: FHIR R4 imagingstudy-mappings.html and the DICOM attributes of PS3.3 th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.people import people
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
-from dicomcast.mapping.terminology import IDENTIFIER_TYPE, SNOMED_CT, body_site, modality, modality_of
+from dicomcast.mapping.terminology import DCM, IDENTIFIER_TYPE, SNOMED_CT, body_site, modality, modality_of
 from dicomcast.mapping.values import (
     JSON,
     codeable_concept,
@@ -28,6 +30,7 @@ __all__ = [
     "SERIES_ELEMENTS",
     "STUDY_ELEMENTS",
     "instance_elements",
+    "names_sides",
     "series_elements",
     "study_elements",
 ]
@@ -38,15 +41,22 @@ SERIES_ELEMENTS = frozenset("number modality description bodySite laterality spe
 INSTANCE_ELEMENTS = frozenset("sopClass number title".split())
 
 ACCESSION: JSON = {"coding": [{"system": IDENTIFIER_TYPE, "code": "ACSN", "display": "Accession ID"}]}
+# EU and MADO profiles tell the study's identifier by its type.
+_STUDY_UID: JSON = {"coding": [{"system": DCM, "code": "110180", "display": "Study Instance UID"}]}
 
 _PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
-_DATA_ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+_UNKNOWN: JSON = {
+    "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+}
 # FHIR R4 names these three for Laterality (0020,0060); U, unpaired, is no laterality.
 _LATERALITY = {
     "L": ("419161000", "Unilateral left"),
     "R": ("419465000", "Unilateral right"),
     "B": ("51440002", "Bilateral"),
 }
+
+# PS3.3 C.8.11.2 (DX, MG, IO, PX) and C.8.17 (ophthalmic): the modules that have Image Laterality (0020,0062).
+_SIDED = frozenset("DX MG IO PX OP OPT".split())
 
 
 def study_elements(dataset: Dataset, rules: Rules, study_uid: str) -> JSON:
@@ -55,7 +65,7 @@ def study_elements(dataset: Dataset, rules: Rules, study_uid: str) -> JSON:
     referrer = people(dataset, "ReferringPhysicianName", "ReferringPhysicianIdentificationSequence")
     return without_empty(
         {
-            "identifier": [study_identifier(study_uid), *([accession] if accession else [])],
+            "identifier": [study_identifier(study_uid) | {"type": _STUDY_UID}, *([accession] if accession else [])],
             "started": fhir_datetime(dataset, "StudyDate", "StudyTime", rules.timezone),
             "basedOn": _service_requests(dataset, rules),
             "referrer": referrer[0] if referrer else None,
@@ -100,12 +110,19 @@ def _service_requests(dataset: Dataset, rules: Rules) -> list[JSON]:
 
 
 def _reasons(dataset: Dataset) -> list[JSON]:
-    """(0040,100A) codes, else the text of (0040,1002), wherever the request stands."""
+    """(0040,1002) in words and (0040,100A) in codes, wherever the request stands.
+
+    The words are the text of the code, if there is just one; else nobody knows which code they explain.
+    """
     reasons: list[JSON] = []
     for request in _requests(dataset):
         text = request.text(tag("ReasonForTheRequestedProcedure"))
         coded = codes(request, "ReasonForRequestedProcedureCodeSequence")
-        for reason in coded or ([{"text": text}] if text else []):
+        if text and len(coded) == 1:
+            coded = [coded[0] | {"text": text}]
+        elif text:
+            coded = [*coded, {"text": text}]
+        for reason in coded:
             if reason not in reasons:
                 reasons.append(reason)
     return reasons
@@ -116,20 +133,30 @@ def _location(dataset: Dataset) -> JSON:
     return without_empty({"display": display})
 
 
-def series_elements(dataset: Dataset, rules: Rules) -> JSON:
-    """The elements on series level of the instance that speaks for the series."""
+def series_elements(dataset: Dataset, rules: Rules, images: Iterable[Dataset] = ()) -> JSON:
+    """The elements on series level of the instance that speaks for the series.
+
+    `images` are all of its instances; they are asked only where `names_sides`.
+    """
+    kind = {"modality": _modality(dataset)}
     return without_empty(
         {
             "number": dataset.integer(tag("SeriesNumber")),
-            "modality": _modality(dataset),
+            **kind,
             "description": _series_description(dataset),
             "bodySite": _body_site(dataset),
-            "laterality": _laterality(dataset),
+            "laterality": _laterality(dataset, images if names_sides(kind) else ()),
             "specimen": _specimens(dataset, rules),
             "started": fhir_datetime(dataset, "SeriesDate", "SeriesTime", rules.timezone),
             "performer": _performers(dataset),
         }
     )
+
+
+def names_sides(series: JSON) -> bool:
+    """Whether images of the series' modality each name their side, so that the series' can only be told from all."""
+    found = series.get("modality")
+    return isinstance(found, dict) and found.get("code") in _SIDED
 
 
 def _modality(dataset: Dataset) -> JSON:
@@ -139,7 +166,7 @@ def _modality(dataset: Dataset) -> JSON:
         dataset.warn(tag("Modality"), "missing")
         code = modality_of(dataset.text(tag("SOPClassUID")))
     if not code:
-        return {"extension": [{"url": _DATA_ABSENT, "valueCode": "unknown"}]}
+        return dict(_UNKNOWN)
     return dict(modality(" ".join(code.split())))
 
 
@@ -162,14 +189,26 @@ def _body_site(dataset: Dataset) -> JSON:
     return dict(body_site(body_part)) if body_part else {}
 
 
-def _laterality(dataset: Dataset) -> JSON:
-    side = dataset.text(tag("Laterality")).upper()
+def _laterality(dataset: Dataset, images: Iterable[Dataset]) -> JSON:
+    """Laterality (0020,0060); else the side that all images of the series state, (0020,0062).
+
+    Where images state it the series must not (PS3.3 C.7.3.1), and a series may hold both sides.
+    """
+    side = _side(dataset, "Laterality")
+    if not side:
+        sides = {_side(image, "ImageLaterality") for image in images}
+        side = sides.pop() if len(sides) == 1 else ""
     if side not in _LATERALITY:
-        if side not in ("", "U"):
-            dataset.warn(tag("Laterality"), "unknown-code")
         return {}
     code, display = _LATERALITY[side]
     return {"system": SNOMED_CT, "code": code, "display": display}
+
+
+def _side(dataset: Dataset, keyword: str) -> str:
+    side = dataset.text(tag(keyword)).upper()
+    if side not in ("", "U", *_LATERALITY):
+        dataset.warn(tag(keyword), "unknown-code")
+    return side
 
 
 def _specimens(dataset: Dataset, rules: Rules) -> list[JSON]:
@@ -205,14 +244,22 @@ def _performers(dataset: Dataset) -> list[JSON]:
 
 def instance_elements(dataset: Dataset) -> JSON:
     """The elements on instance level."""
-    sop_class = dataset.text(tag("SOPClassUID"))
     return without_empty(
         {
-            "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"} if sop_class else {},
+            "sopClass": _sop_class(dataset),
             "number": dataset.integer(tag("InstanceNumber")),
             "title": _title(dataset),
         }
     )
+
+
+def _sop_class(dataset: Dataset) -> JSON:
+    """`instance.sopClass` is 1..1: without (0008,0016) its absence is stated."""
+    sop_class = dataset.text(tag("SOPClassUID"))
+    if not sop_class:
+        dataset.warn(tag("SOPClassUID"), "missing")
+        return dict(_UNKNOWN)
+    return {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"}
 
 
 def _title(dataset: Dataset) -> str:

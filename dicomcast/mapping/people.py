@@ -6,8 +6,7 @@ from itertools import zip_longest
 
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.tags import tag
-from dicomcast.mapping.terminology import coding_system
-from dicomcast.mapping.values import JSON, names, without_empty
+from dicomcast.mapping.values import JSON, names, system_of, without_empty
 
 __all__ = ["people"]
 
@@ -17,7 +16,7 @@ def people(dataset: Dataset, name_keyword: str, identification_keyword: str) -> 
 
     Item n of the sequence belongs to value n of the name; either may be missing.
     """
-    displays = [name[0]["text"] for name in names(dataset, name_keyword)]
+    displays = [name[0]["text"] if name else "" for name in names(dataset, name_keyword)]
     identifiers = [_identifier(item) for item in dataset.items(tag(identification_keyword))]
     references = []
     for display, identifier in zip_longest(displays, identifiers, fillvalue=None):
@@ -33,7 +32,7 @@ def _identifier(item: Dataset) -> JSON:
         value = code.text(tag("CodeValue")) or code.text(tag("LongCodeValue"))
         if value:
             scheme = code.text(tag("CodingSchemeDesignator"))
-            system = coding_system(scheme)
+            system = system_of(code, scheme)
             assigner = item.text(tag("InstitutionName")) or ("" if system else scheme)
             return without_empty({"system": system, "value": value, "assigner": without_empty({"display": assigner})})
     return {}

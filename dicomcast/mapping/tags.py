@@ -8,7 +8,11 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from dicomcast.model import Metadata
 
-__all__ = ["MAPPED", "select", "tag"]
+__all__ = ["MAPPED", "NAMES_TO_USE", "NAME_TO_USE", "select", "tag"]
+
+# PersonNamesToUseSequence (0010,0011) and NameToUse (0010,0012): newer than pydicom's dictionary.
+NAMES_TO_USE = "00100011"
+NAME_TO_USE = "00100012"
 
 
 def tag(keyword: str) -> str:
@@ -24,6 +28,7 @@ MAPPED = frozenset(
         tag,
         """
         StudyInstanceUID SeriesInstanceUID SOPInstanceUID SOPClassUID TimezoneOffsetFromUTC
+        CodingSchemeIdentificationSequence
         StudyDate StudyTime SeriesDate SeriesTime AccessionNumber IssuerOfAccessionNumberSequence
         StudyDescription SeriesDescription SeriesDescriptionCodeSequence Modality SeriesNumber InstanceNumber
         ReferringPhysicianName ReferringPhysicianIdentificationSequence
@@ -36,10 +41,10 @@ MAPPED = frozenset(
         BodyPartExamined AnatomicRegionSequence Laterality ImageLaterality SpecimenDescriptionSequence
         DocumentTitle ConceptNameCodeSequence ContentLabel ContentDescription
         PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence
-        PatientName PatientBirthDate PatientSex
+        PatientName PatientBirthName PatientBirthDate PatientSex
         """.split(),
     )
-)
+) | {NAMES_TO_USE}
 
 _STUDY_INSTANCE_UID = tag("StudyInstanceUID")
 

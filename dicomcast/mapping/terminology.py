@@ -11,6 +11,8 @@ from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does no
 from pydicom.sr._snomed_dict import mapping as _snomed  # pydicom has no public name for this table
 from pydicom.sr.codedict import Collection
 
+from dicomcast.mapping.body_parts import ANNEX_L
+
 __all__ = [
     "DCM",
     "IDENTIFIER_TYPE",
@@ -139,8 +141,8 @@ def rank(sop_class_uid: str) -> int:
 
 @cache
 def _body_parts() -> dict[str, tuple[str, str]]:
-    """Anatomic regions by their name without blanks: PS3.16 CID 4031 and CID 4, to which Annex L points."""
-    parts: dict[str, tuple[str, str]] = {}
+    """Anatomic regions by their name without blanks: PS3.16 Annex L, then CID 4031 and CID 4, to which it points."""
+    parts = dict(ANNEX_L)
     for cid in ("CID4031", "CID4"):
         for keyword, code in Collection(cid).concepts.items():
             parts.setdefault(keyword.upper(), (code.value, code.meaning))

@@ -20,6 +20,7 @@ __all__ = [
     "issuer",
     "names",
     "study_identifier",
+    "system_of",
     "without_empty",
 ]
 
@@ -121,19 +122,17 @@ def fhir_date(dataset: Dataset, keyword: str) -> str:
 
 
 def names(dataset: Dataset, keyword: str) -> list[list[JSON]]:
-    """Each value of a PN attribute as its HumanNames, one for each representation that it has.
+    """Each value of a PN attribute as its HumanNames, one for each representation that it has, none if it is empty.
 
     The first has a `text`; the ISO 21090 representation is told only where it is not plainly alphabetic.
     """
     people = []
-    for value in dataset.values(tag(keyword)):
-        groups = _groups(value)
+    for value in dataset.slots(tag(keyword)):
+        groups = [] if value is None else _groups(value)
         if groups is None:
             dataset.warn(tag(keyword), "not-a-person-name")
-            continue
-        present = [(code, name) for code, group in groups if (name := _human_name(group))]
-        if present:
-            people.append(_represented(present))
+        present = [(code, name) for code, group in groups or [] if (name := _human_name(group))]
+        people.append(_represented(present) if present else [])
     return people
 
 
@@ -192,7 +191,7 @@ def codeable_concept(item: Dataset) -> JSON:
     )
     meaning = item.text(tag("CodeMeaning"))
     scheme = item.text(tag("CodingSchemeDesignator"))
-    system = coding_system(scheme)
+    system = system_of(item, scheme)
     if system == SNOMED_CT and scheme != "SCT":
         value = snomed_from_srt(value)
     if not value or not system or not _CODE.fullmatch(value):
@@ -200,6 +199,20 @@ def codeable_concept(item: Dataset) -> JSON:
     return without_empty(
         {"coding": [without_empty({"system": system, "code": value, "display": meaning})], "text": meaning}
     )
+
+
+def system_of(item: Dataset, scheme: str) -> str:
+    """The URI of a coding scheme, "" if there is none.
+
+    A private scheme has the UID that its instance states beside it, in (0008,0110).
+    """
+    system = coding_system(scheme)
+    if not system and scheme:
+        for stated in item.root.items(tag("CodingSchemeIdentificationSequence")):
+            uid = stated.text(tag("CodingSchemeUID"))
+            if stated.text(tag("CodingSchemeDesignator")) == scheme and _OID.fullmatch(uid):
+                return f"urn:oid:{uid}"
+    return system
 
 
 def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
