@@ -6,10 +6,9 @@ The tables are pydicom's, which are generated from PS3.6 and PS3.16; only what t
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does not export it
-from pydicom.sr._snomed_dict import mapping as _snomed  # pydicom has no public name for this table
-from pydicom.sr.codedict import Collection
 
 from dicomcast.mapping.body_parts import ANNEX_L
 
@@ -85,20 +84,29 @@ def coding_system(designator: str) -> str:
 
 def snomed_from_srt(code: str) -> str:
     """The SNOMED CT concept of an SRT code ("T-A0100"), "" if PS3.16 knows none."""
-    concept = _snomed["SRT"].get(code)
+    from pydicom.sr._snomed_dict import mapping  # here, since it is large; pydicom has no public name for it
+
+    concept = mapping["SRT"].get(code)
     return str(concept) if concept else ""
+
+
+def _context_group(cid: str) -> dict[str, Any]:
+    """The concepts of a context group of PS3.16 by keyword; imported here, since it takes a tenth of a second."""
+    from pydicom.sr.codedict import Collection
+
+    return Collection(cid).concepts
 
 
 @cache
 def _modalities() -> dict[str, str]:
     """Modality code to meaning, PS3.16 CID 33."""
-    return {code.value: code.meaning for code in Collection("CID33").concepts.values()}
+    return {code.value: code.meaning for code in _context_group("CID33").values()}
 
 
 @cache
 def _acquisition() -> frozenset[str]:
     """Modalities that make images or signals, PS3.16 CID 29."""
-    return frozenset(code.value for code in Collection("CID29").concepts.values())
+    return frozenset(code.value for code in _context_group("CID29").values())
 
 
 def modality(code: str) -> dict[str, str]:
@@ -144,7 +152,7 @@ def _body_parts() -> dict[str, tuple[str, str]]:
     """Anatomic regions by their name without blanks: PS3.16 Annex L, then CID 4031 and CID 4, to which it points."""
     parts = dict(ANNEX_L)
     for cid in ("CID4031", "CID4"):
-        for keyword, code in Collection(cid).concepts.items():
+        for keyword, code in _context_group(cid).items():
             parts.setdefault(keyword.upper(), (code.value, code.meaning))
     return parts
 
