@@ -153,6 +153,14 @@ def test_a_bulk_update_adds_a_row_for_each_instance_of_one_time(archive: Archive
     assert [text(one, PATIENT_ID) for one in archive.metadata(MAIN, "1.2")] == ["P2", "P2"]
 
 
+def test_an_update_is_replaced_by_the_next(archive: Archive) -> None:
+    """Only the row of the newest version is Current, whatever its action."""
+    store(archive, "1.2.1.1")
+    for value in ("P2", "P3"):
+        archive.bulk_update(MAIN, ["1.2"], {PATIENT_ID: element(value)})
+    assert [one["state"] for one in archive.page_v1()] == ["Replaced", "Replaced", "Current"]
+
+
 @pytest.mark.parametrize(
     ("studies", "change"),
     [
