@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dicomcast.dicom import by_time
-from dicomcast.dicom.ticks import TICKS, text, ticks
+from dicomcast.dicom.ticks import TICKS, moment, text, ticks
 from dicomcast.model import EntryState
 from tests.reader import LAG, Reader
 
@@ -168,9 +168,9 @@ async def test_offset_drift_a_late_row_inside_a_tie_does_not_shift_it(reader: Re
 
 
 async def test_quiet_periods_move_the_cursor(reader: Reader) -> None:
-    """Each round of an idle feed is one page of two lags and a poll, though the newest entry is a year old."""
+    """Each round of an idle feed is one page of two lags and a poll, though the newest entry is half a year old."""
     reader.store("1.2.1.1")
-    reader.later(365 * 86_400)
+    reader.later(180 * 86_400)
     for _ in range(3):
         await reader.read()
         reader.later(60)
@@ -246,3 +246,12 @@ async def test_auto_is_v1_where_it_is_offered(offered: list[str], expected: str)
     assert feed.version == expected
     assert reader.sequences == [1]
     await reader.close()
+
+
+async def test_a_service_whose_clock_is_ahead_moves_no_cursor_into_the_future(reader: Reader) -> None:
+    """The earlier of two clocks counts: rows of the time that a wrong Date header skips would be lost."""
+    reader.store("1.2.1.1")
+    reader.now = datetime.now(UTC) + timedelta(days=2)
+    await reader.read()
+    assert reader.sequences == [1]
+    assert ticks(windows_of_time(reader)[-1][1]) <= moment(datetime.now(UTC))

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import orjson
 
-from dicomcast.demo.fhir_search import find, parse_query
+from dicomcast.demo.fhir_search import find, parse_form, parse_query
 from dicomcast.demo.fhir_store import FhirStore, Resource, Version, instant, relative_target
 from dicomcast.demo.fhir_validation import ID, MODELS, Issue, Refusal, check_bundle, check_resource
 
@@ -82,15 +81,16 @@ class Interactions:
     def bundle(self, bundle: Any, *, transactions: bool, representation: bool) -> Resource:
         """Carry out a transaction or a batch, and answer the Bundle of its responses."""
         check_bundle(bundle)
-        entries = [_entry(entry, index) for index, entry in enumerate(bundle.get("entry", []))]
+        entries = list(enumerate(bundle.get("entry", [])))
         if bundle["type"] == "batch":
-            responses = [self._alone(entry, representation) for entry in entries]
+            responses = [self._alone(entry, index, representation) for index, entry in entries]
         elif not transactions:
             raise Refusal(400, Issue("not-supported", "this server has no transactions", "Bundle.type"))
         else:
-            results = self._transaction(entries)
+            results = self._transaction([_entry(entry, index) for index, entry in entries])
             responses = [_response(result, representation) for result in results]
-        return {"resourceType": "Bundle", "type": f"{bundle['type']}-response", "entry": responses}
+        answer = {"resourceType": "Bundle", "type": f"{bundle['type']}-response"}
+        return answer | ({"entry": responses} if responses else {})
 
     def _transaction(self, entries: list[_Entry]) -> list[Result]:
         """All or nothing; `urn:uuid:` references become the ids that the entries get."""
@@ -121,9 +121,10 @@ class Interactions:
             if found:
                 results[entry.where] = Result(200, found)
 
-    def _alone(self, entry: _Entry, representation: bool) -> Resource:
+    def _alone(self, raw: dict[str, Any], index: int, representation: bool) -> Resource:
         """An entry of a batch: its refusal is its own, and it cannot refer to another entry."""
         try:
+            entry = _entry(raw, index)
             if entry.method == "DELETE":
                 result = self.delete(entry.kind, entry.id, entry.if_match)
             elif entry.method == "PUT":
@@ -165,8 +166,7 @@ class Interactions:
         """The one resource that a conditional create finds (http.html#ccreate)."""
         if not if_none_exist:
             return None
-        pairs = parse_qsl(if_none_exist, keep_blank_values=True, strict_parsing=True)
-        found = find(self.store, parse_query(kind, pairs))
+        found = find(self.store, parse_query(kind, parse_form(if_none_exist.encode())))
         if len(found) > 1:
             raise Refusal(412, Issue("multiple-matches", "the condition finds several resources"))
         return self.store.latest(kind, found[0]["id"]) if found else None

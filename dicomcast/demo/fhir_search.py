@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 from dicomcast.demo.fhir_store import FhirStore, Resource
 from dicomcast.demo.fhir_validation import MODELS, Issue, Refusal
@@ -41,6 +42,14 @@ class Query:
     values: Sequence[str] | None
     count: int | None
     summary: bool
+
+
+def parse_form(body: bytes) -> list[tuple[str, str]]:
+    """The parameters of a form, or of If-None-Exist."""
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body))
+    except ValueError:
+        raise Refusal(400, Issue("value", "these are not search parameters, encoded as a form")) from None
 
 
 def parse_query(kind: str, parameters: Iterable[tuple[str, str]], *, strict: bool = True) -> Query:

@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import orjson
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -24,15 +25,17 @@ from starlette.types import ASGIApp, Receive, Scope
 from starlette.types import Send as SendMessage
 
 from dicomcast.demo.fhir_interactions import Interactions, Result
-from dicomcast.demo.fhir_search import PARAMETERS, find, parse_query
+from dicomcast.demo.fhir_search import PARAMETERS, find, parse_form, parse_query
 from dicomcast.demo.fhir_store import FhirStore, Resource, Version
 from dicomcast.demo.fhir_validation import ID, MODELS, Issue, Refusal
 
+BASE = "/fhir"
 FHIR_JSON = "application/fhir+json"
+JSON_RANGES = frozenset({FHIR_JSON, "application/json", "application/*", "*/*"})
 FORM = "application/x-www-form-urlencoded"
 # How many searches keep their further pages.
 _OPEN_SEARCHES = 100
-_CODES = {400: "invalid", 404: "not-found", 405: "not-supported", 406: "not-supported", 415: "not-supported"}
+_CODES = {404: "not-found", 405: "not-supported"}
 
 
 def fhir_server(
@@ -51,8 +54,6 @@ def fhir_server(
     requests: list[tuple[str, str]] = []
     routes = [
         Route("/metadata", server.capabilities),
-        Route("/", server.bundle, methods=["POST"]),
-        Route("/", server.page, methods=["GET"]),
         Route("/{kind}/_search", server.search, methods=["POST"]),
         Route("/{kind}", server.search, methods=["GET"]),
         Route("/{kind}", server.create, methods=["POST"]),
@@ -61,21 +62,22 @@ def fhir_server(
         Route("/{kind}/{id}", server.delete, methods=["DELETE"]),
         Route("/{kind}/{id}/_history/{number}", server.read, methods=["GET"]),
     ]
+    base = [
+        route
+        for path in (BASE, f"{BASE}/")
+        for route in (Route(path, server.bundle, methods=["POST"]), Route(path, server.page, methods=["GET"]))
+    ]
     app = Starlette(
-        routes=[
-            Route("/fhir", server.bundle, methods=["POST"]),
-            Route("/fhir", server.page, methods=["GET"]),
-            Mount("/fhir", routes=routes),
-        ],
-        middleware=[Middleware(_Log, requests=requests)],
+        routes=[*base, Mount(BASE, routes=routes)],
+        middleware=[Middleware(_Envelope, requests=requests)],
         exception_handlers={Refusal: _refused, HTTPException: _failed},
     )
     app.state.requests = requests
     return app
 
 
-class _Log:
-    """Lists every request."""
+class _Envelope:
+    """Lists every request, and refuses those that do not accept JSON."""
 
     def __init__(self, app: ASGIApp, requests: list[tuple[str, str]]) -> None:
         self.app, self.requests = app, requests
@@ -83,6 +85,11 @@ class _Log:
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         if scope["type"] == "http":
             self.requests.append((scope["method"], scope["path"]))
+            accepted = Headers(scope=scope).get("accept", "*/*").lower()
+            if JSON_RANGES.isdisjoint(kind.partition(";")[0].strip() for kind in accepted.split(",")):
+                refusal = Refusal(406, Issue("not-supported", f"only {FHIR_JSON} is served"))
+                await _json(406, refusal.outcome)(scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
 
@@ -105,7 +112,7 @@ class _Server:
             {
                 "type": kind,
                 "interaction": [{"code": code} for code in interactions],
-                "versioning": "versioned-update",
+                "versioning": "versioned",
                 "updateCreate": self.interactions.update_create,
                 "conditionalCreate": True,
                 "searchParam": [{"name": name, "type": parameter.type} for name, parameter in PARAMETERS[kind].items()],
@@ -166,7 +173,7 @@ class _Server:
         kind, parameters = _kind(request), request.query_params.multi_items()
         if request.method == "POST":
             _require(request, FORM)
-            parameters += parse_qsl((await request.body()).decode(), keep_blank_values=True)
+            parameters += parse_form(await request.body())
         query = parse_query(kind, parameters, strict="handling=lenient" not in request.headers.get("prefer", ""))
         found = find(self.store, query)
         if query.summary:
@@ -187,7 +194,7 @@ class _Server:
         return self._page(request, query["_getpages"], int(offset), int(size))
 
     def _page(self, request: Request, key: str, offset: int, size: int) -> Response:
-        base = _base_url(request)
+        base = _base(request)
         found = self.searches[key]
         links = [("self", offset), *([("next", offset + size)] if offset + size < len(found) else [])]
         bundle: Resource = {
@@ -215,8 +222,8 @@ class _Server:
         return orjson.Fragment(version.json) if version and version.json is not None else None
 
 
-def _base_url(request: Request) -> str:
-    return f"{request.base_url}".rstrip("/") + str(request.scope["root_path"])
+def _base(request: Request) -> str:
+    return str(request.base_url).rstrip("/") + BASE
 
 
 def _kind(request: Request) -> str:
@@ -254,7 +261,7 @@ def _wants_representation(request: Request) -> bool:
 def _written(request: Request, result: Result) -> Response:
     assert result.version is not None
     minimal = "return=minimal" in request.headers.get("prefer", "")
-    location = f"{_base_url(request)}/{result.version.location}" if result.status == 201 else ""
+    location = f"{_base(request)}/{result.version.location}" if result.status == 201 else ""
     return _resource(result.status, result.version, location=location, empty=minimal)
 
 

@@ -108,8 +108,10 @@ class FhirStore:
         return id in self._current[kind]
 
     def references(self, version: Version) -> Iterable[str]:
-        """The references that a resource makes, as they are written there."""
-        return _references(self._current[version.type].get(version.id, {}))
+        """The references that a resource makes to others, as they are written there."""
+        resource = self._current[version.type].get(version.id, {})
+        contained = {f"#{inner['id']}" for inner in resource.get("contained", ()) if "id" in inner}
+        return (reference for reference in _references(resource) if reference not in contained)
 
     def referrers(self, version: Version) -> Iterable[str]:
         """Who refers to a resource, as relative references."""

@@ -91,6 +91,9 @@ def check_bundle(bundle: Any) -> None:
             raise Refusal(400, Issue("required", "every entry needs a request (bdl-3)", where))
         if (request.get("method") in ("POST", "PUT")) != ("resource" in entry):
             raise Refusal(400, Issue("structure", "POST and PUT carry a resource, the others none", where))
+    urls = [entry["fullUrl"] for entry in entries if "fullUrl" in entry]
+    if len(set(map(str, urls))) < len(urls):
+        raise Refusal(400, Issue("invariant", "a fullUrl must be unique (bdl-7)", "Bundle.entry"))
     shells = [{key: value for key, value in entry.items() if key != "resource"} for entry in entries]
     shell = {**bundle, "entry": shells} if "entry" in bundle else bundle
     issues = [*_model_issues(Bundle, shell, "Bundle"), *_inspect(shell, "Bundle", "Bundle")]
