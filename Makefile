@@ -30,7 +30,7 @@ demo: $(VENV)/.demo ## Run the whole flow on the embedded servers with real DICO
 	@$(BIN)/dicomcast demo
 
 test: $(VENV)/.dev ## Run the tests (real servers too, where they are installed: see `make servers`).
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
 	$(BIN)/ruff format --check .
@@ -39,15 +39,17 @@ check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-servers: $(VENV)/.sekmet tests/servers/medplum/node_modules/.installed ## Install the foreign FHIR servers that the tests run against.
+servers: tests/servers/medplum/node_modules/.installed ## Install the foreign FHIR servers that the tests run against.
 
-$(VENV)/.sekmet: requirements/sekmet.txt | $(BIN)/python
-	@$(PYTHON) -m venv .venv-sekmet
-	@.venv-sekmet/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sekmet.txt
+$(VENV)/.servers: requirements/servers.txt | $(BIN)/python
+	@echo "Installing SEKMET and Node.js into .venv-servers (once) …" >&2
+	@$(PYTHON) -m venv .venv-servers
+	@.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/servers.txt
 	@touch $@
 
-tests/servers/medplum/node_modules/.installed: tests/servers/medplum/package-lock.json
-	npm ci --silent --no-audit --no-fund --prefix tests/servers/medplum
+# Node.js comes as a wheel too, so that nothing but Python is expected here either.
+tests/servers/medplum/node_modules/.installed: tests/servers/medplum/package-lock.json $(VENV)/.servers
+	PATH="$(CURDIR)/.venv-servers/bin:$$PATH" npm ci --silent --no-audit --no-fund --prefix tests/servers/medplum
 	@touch $@
 
 bench: $(VENV)/.dev ## Measure, as ratios within one run.
@@ -67,7 +69,7 @@ lock: ## Resolve the dependencies anew (needs uv).
 	$(UV_COMPILE) pyproject.toml --extra prometheus -o requirements/runtime.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --extra prometheus --group build --group test --group check -o requirements/dev.txt
-	echo sekmet-fhir==0.1.1 | $(UV_COMPILE) - -o requirements/sekmet.txt
+	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 
 clean: ## Remove what the targets made.
-	rm -rf .venv .venv-sekmet build dist tests/servers/medplum/node_modules
+	rm -rf .venv .venv-servers build dist tests/servers/medplum/node_modules

@@ -18,7 +18,7 @@ import pytest
 __all__ = ["DIFFERENT", "SERVERS", "Server", "require", "running"]
 
 _ROOT = Path(__file__).parents[2]
-_SEKMET = _ROOT / ".venv-sekmet" / "bin" / "sekmet"
+_BIN = _ROOT / ".venv-servers" / "bin"
 _MEDPLUM = Path(__file__).parent / "medplum"
 
 # A free port may be taken by somebody else before the server binds it.
@@ -49,14 +49,14 @@ simulator: {{enabled: false}}
 server_behaviour: {{absolute_references: {str(absolute).lower()}}}
 """
     )
-    return [str(_SEKMET), "serve", "--host", "127.0.0.1", "--port", str(port)]
+    return [str(_BIN / "sekmet"), "serve", "--host", "127.0.0.1", "--port", str(port)]
 
 
 def _medplum(port: int, _folder: Path) -> list[str]:
-    return ["node", str(_MEDPLUM / "server.mjs"), str(port)]
+    return [str(_BIN / "node"), str(_MEDPLUM / "server.mjs"), str(port)]
 
 
-_INSTALLED_SEKMET = _ROOT / ".venv" / ".sekmet"
+_INSTALLED_SEKMET = _ROOT / ".venv" / ".servers"
 _CONFIGURED = {"SEKMET_CONFIG": "settings.yaml"}
 
 SERVERS = {
