@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from dicomcast.bundle import Method, Write, escape, reference
 from dicomcast.dicom.feed import Feed
@@ -32,6 +33,8 @@ __all__ = ["Patients", "Turn", "identifier_of"]
 Turn = tuple[str, str, str]
 
 _GONE: Turn = ("", "", "")
+# How many replaced-by links are followed.
+_HOPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +66,27 @@ class Patients:
         self._feed = feed
         self._rules = rules
         self._mode = mode
-        self._locks: dict[Identifier, asyncio.Lock] = {}
+        # Weak, so that a lock is there for as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[Identifier, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def held(self, identifiers: Iterable[Identifier]) -> AsyncIterator[None]:
         """Two studies of one Patient must not be cast at once; sorted, so that nobody waits for each other."""
         async with AsyncExitStack() as stack:
             for identifier in sorted(set(identifiers)):
-                await stack.enter_async_context(self._locks.setdefault(identifier, asyncio.Lock()))
+                lock = self._locks.setdefault(identifier, asyncio.Lock())
+                await stack.enter_async_context(lock)
             yield
 
     async def resolve(self, desired: JSON, started: str, key: StudyKey) -> tuple[JSON, list[Write]]:
         """The `subject` of a study, and what has to be written so that it is there and right.
 
         Raises:
-            Rejected: more than one Patient has the identifier, or none and the mode is `link`.
+            Rejected: more than one Patient has the identifier, or none and the mode is `link`, or it leads to none
+                that is in use.
         """
         identifier = identifier_of(desired)
-        matches = await self._find(identifier)
+        matches = await self._surviving(await self._find(identifier), key)
         if len(matches) > 1:
             raise Rejected(
                 f"study {key.study_uid}: {len(matches)} Patients have its patient identifier; merge them in FHIR",
@@ -91,6 +97,32 @@ class Patients:
         target = reference(writes[0]) if writes and not matches else f"Patient/{matches[0]['id']}"
         logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
         return {"reference": target, "type": "Patient", "identifier": logical}, writes
+
+    async def _surviving(self, matches: list[JSON], key: StudyKey) -> list[JSON]:
+        """The Patients that are used in lieu of those that were found (R4 patient.html, link)."""
+        ends = {}
+        for match in matches:
+            end = await self._follow(match, key)
+            ends[end["id"]] = end
+        return list(ends.values())
+
+    async def _follow(self, found: JSON, key: StudyKey) -> JSON:
+        for _ in range(_HOPS):
+            target = _replaced_by(found)
+            if not target:
+                if found.get("active") is False:
+                    raise Rejected(
+                        f"study {key.study_uid}: its Patient is not active in FHIR", reason="inactive-patient"
+                    )
+                return found
+            following = await self._fhir.read("Patient", target)
+            if following is None:
+                break
+            found = following
+        raise Rejected(
+            f"study {key.study_uid}: its Patient is replaced by one that is not there, or in a circle",
+            reason="broken-patient-link",
+        )
 
     async def _find(self, identifier: Identifier) -> list[JSON]:
         """The Patients of an identifier. Not every server can search for every character: we know our own by its id."""
@@ -178,6 +210,15 @@ class Patients:
         if instance is None or instance.metadata is None:
             return None
         return patient(Dataset(instance.metadata), self._rules, key.study_uid)
+
+
+def _replaced_by(resource: JSON) -> str:
+    """The id of the Patient that is to be used in lieu of this one, "" for none."""
+    for link in resource.get("link", []):
+        if isinstance(link, dict) and link.get("type") == "replaced-by":
+            kind, _, resource_id = str(link.get("other", {}).get("reference", "")).rpartition("/")
+            return resource_id if kind.endswith("Patient") else ""
+    return ""
 
 
 def _identifiers(resource: JSON) -> set[Identifier]:
