@@ -14,7 +14,7 @@ Element = dict[str, Any]
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _OID = re.compile(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+")
-_UUID = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"urn:uuid:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # R4 datatypes.html#string: all but tab, CR and LF
 _ZONELESS = re.compile(r"\d{4}-\d\d-\d\dT(?!.*(Z|[+-]\d\d:\d\d)\Z).*", re.DOTALL)
@@ -30,7 +30,7 @@ _CODES = {
     ("identifier", "use"): "usual official temp secondary old".split(),
     ("name", "use"): "usual official temp nickname anonymous old maiden".split(),
 }
-_UNIQUE = frozenset("basedOn endpoint extension identifier interpreter modality procedureCode reasonCode".split())
+_UNIQUE = frozenset("basedOn endpoint extension identifier modality procedureCode reasonCode".split())
 _UIDS = frozenset("ImagingStudy instance series".split())
 
 
