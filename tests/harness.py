@@ -114,13 +114,13 @@ class Harness:
         self.fhir = FhirServer(self.server)
         self.tenure = _Tenure(self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now)
         self.tenure.owner = self.owner
-        caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
+        self.caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
         self.synchronizer = Synchronizer(
             self.feed,
             self.fhir,
             self.state,
             self.tenure,
-            caster,
+            self.caster,
             clock=lambda: self.now,
             from_beginning=self.from_beginning,
             window=self.window,

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from dicomcast.dicom.entries import entry
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.imaging_study import instance_elements
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.values import fhir_date, issuer, study_identifier
-from dicomcast.model import Instance, InstanceKey, Outcome
+from dicomcast.model import Instance, InstanceKey, Outcome, StudyDelta, StudyKey
 from dicomcast.offline import bundle_of
 from tests.harness import SYSTEM, Harness, dataset
 from tests.judge import problems
@@ -95,6 +96,17 @@ def test_study_of_which_nothing_can_be_listed_makes_an_empty_bundle() -> None:
     assert [issue.tag for issue in issues] == [tag("SOPInstanceUID")]
 
 
+async def test_study_that_is_gone_before_it_was_read_is_skipped() -> None:
+    """Where the feed had no metadata and the archive has none any more, no study without instances is written."""
+    harness = Harness()
+    await harness.open()
+    key = InstanceKey("1.2.1", "1.2.1.1")
+    delta = StudyDelta(StudyKey(harness.feed.source, "", "1.2"), {key: Instance(key, None)})
+    assert await harness.caster.cast(delta) is Outcome.SKIPPED
+    assert harness.studies() == []
+    await harness.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "universal", "system"),
     [
@@ -125,3 +137,14 @@ def test_year_in_other_digits_is_no_date(date: str) -> None:
     metadata = _dataset(PatientBirthDate=date)
     assert fhir_date(metadata, "PatientBirthDate") == ""
     assert [issue.rule for issue in metadata.issues] == ["not-a-date"]
+
+
+def test_uids_of_the_feed_are_clean() -> None:
+    """What cannot be sent to a server (a lone surrogate) or is padding does not get into a UID."""
+    row = {
+        "sequence": 1,
+        "timestamp": "2026-01-01T00:00:00Z",
+        "studyInstanceUid": " 1.2\x00\ud83d ",
+        "state": "current",
+    }
+    assert ascii(entry(row).study_uid) == "'1.2'"
