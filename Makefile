@@ -56,7 +56,7 @@ bench: $(VENV)/.dev ## Measure, as ratios within one run.
 	$(BIN)/python benchmarks/mapping.py
 
 soak: $(VENV)/.dev ## The property tests, for long.
-	DICOMCAST_TEST_PROFILE=soak $(BIN)/pytest tests/test_convergence.py tests/test_change_feed_laws.py --timeout 3600
+	DICOMCAST_TEST_PROFILE=soak $(BIN)/pytest tests/test_convergence.py tests/test_change_feed_laws.py tests/test_junk.py --timeout 3600
 
 docs: $(VENV)/.dev ## Write the generated pages.
 	$(BIN)/python docs/generate.py

@@ -11,7 +11,7 @@ from enum import StrEnum
 from urllib.parse import urlencode
 from uuid import UUID, uuid5
 
-from dicomcast.mapping.values import JSON
+from dicomcast.mapping.values import JSON, without_empty
 
 __all__ = ["Method", "Write", "batches", "escape", "reference", "token", "transaction"]
 
@@ -62,7 +62,7 @@ def reference(write: Write) -> str:
 
 def transaction(writes: list[Write]) -> JSON:
     """All of them or none."""
-    return {"resourceType": "Bundle", "type": "transaction", "entry": list(map(_entry, writes))}
+    return without_empty({"resourceType": "Bundle", "type": "transaction", "entry": list(map(_entry, writes))})
 
 
 def batches(writes: list[Write]) -> list[JSON]:

@@ -107,6 +107,11 @@ class Caster:
             return Outcome.SKIPPED
         endpoint_reference = await self._endpoint(delta.key.partition)
         content = await self._draft(existing, delta, endpoint_reference)
+        if existing is None and content.speaker is None:
+            # Gone before it was read, or without a UID that FHIR can hold.
+            if self._rules.strict and content.issues:
+                raise _strictly_refused(delta.key, content.issues)
+            return Outcome.SKIPPED
         desired = patient(content.dataset, self._rules, delta.key.study_uid) if content.dataset else None
         if content.dataset is not None and desired is None:
             return Outcome.SKIPPED  # no PatientID, and PATIENT__MISSING_ID is skip

@@ -10,8 +10,8 @@ names the instances that speak now and whose metadata must be read before the dr
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dicomcast.identity import origin, owns
@@ -27,9 +27,10 @@ from dicomcast.mapping.imaging_study import (
     study_elements,
 )
 from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
-from dicomcast.mapping.values import JSON, without_empty
-from dicomcast.model import InstanceKey, Issue, StudyDelta, StudyKey
+from dicomcast.mapping.values import JSON, is_id, without_empty
+from dicomcast.model import Instance, InstanceKey, Issue, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to, overlay, replace_ours
 
 __all__ = ["Draft", "Links", "draft", "merge_study"]
@@ -101,13 +102,14 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     spoke = {one.speaker for one in series.values() if one.ours and one.instances}
     study_spoke = _speaker(series.values()) if owned else None
 
+    issues: list[Issue] = []
+    delta = replace(delta, instances=dict(_listable(delta.instances, issues)))
     # A foreign series that the archive holds too is the archive's from now on, and told anew as a whole.
     held = {key.series_uid for key in delta.instances}
     claimed = {uid for uid in held if uid in series and not series[uid].ours}
     for uid in claimed:
         series[uid].ours = True
     _remove(series, delta)
-    issues: list[Issue] = []
     datasets = {
         key: Dataset(instance.metadata, issues)
         for key, instance in delta.instances.items()
@@ -130,6 +132,16 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     if speaker is not None and speaker not in datasets and speaker != study_spoke:
         missing.add(speaker)
     return Draft(left, speaker, datasets.get(speaker) if speaker else None, frozenset(missing), issues)
+
+
+def _listable(instances: Mapping[InstanceKey, Instance], issues: list[Issue]) -> Iterator[tuple[InstanceKey, Instance]]:
+    """The instances whose UIDs FHIR can hold: one that it cannot must not cost the study the others."""
+    for key, instance in instances.items():
+        uids = {"SeriesInstanceUID": key.series_uid, "SOPInstanceUID": key.instance_uid}
+        wrong = [Issue(tag(keyword), "not-an-id", Severity.ERROR) for keyword, uid in uids.items() if not is_id(uid)]
+        issues += wrong
+        if not wrong:
+            yield key, instance
 
 
 def _holdings(existing: JSON | None, endpoint: str, *, owned: bool) -> dict[str, _Series]:

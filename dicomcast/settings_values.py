@@ -68,6 +68,9 @@ def _absolute_uri(text: str) -> str:
             "write an absolute URI, such as urn:oid:1.2.3 or https://hospital.example/mrn: "
             "without it, equal PatientIDs of two hospitals would be one patient"
         )
+    # FHIR R4 datatypes.html#oid: a FHIR server refuses every Patient of such a system.
+    if text.startswith("urn:oid:") and not re.fullmatch(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+", text):
+        raise ValueError("write an OID behind urn:oid:, such as urn:oid:1.2.3: numbers without leading zeros and dots")
     return text
 
 

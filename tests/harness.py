@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
+import orjson
 
 from dicomcast.casting import Caster
 from dicomcast.demo.archive import Archive, StoreStatus
@@ -25,6 +26,7 @@ from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
+from tests.judge import problems
 
 SYSTEM = "urn:oid:2.25.1"
 DICOM_URL = "http://dicom.test"
@@ -85,6 +87,7 @@ class Harness:
         """A `rival` has the same archive, FHIR server and state store, and is another worker."""
         self.api, self.window, self.mode = api, window, mode
         self.rules = rules or Rules(SYSTEM)
+        self.problems: list[str] = []
         self.owner = "harness" if rival_of is None else "rival"
         if rival_of is not None:
             self.now, self.archive, self.store, self.state = (
@@ -107,20 +110,20 @@ class Harness:
     def restart(self) -> None:
         """A new process: nothing is left but the state store."""
         dated = self.between("dicom", _Dated(self.dicom_app, self))
-        plain = self.between("fhir", httpx.ASGITransport(self.fhir_app))
+        judged = self.between("fhir", _Judged(self.fhir_app, self))
         self.dicom = Http("dicom", DICOM_URL, transport=dated, budget=self.budget)
-        self.server = Http("fhir", "http://fhir.test/fhir", transport=plain, budget=self.budget)
+        self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget)
         self.feed = AzureFeed(self.dicom, public_url=DICOM_URL, api=self.api, lag=timedelta(seconds=30))
         self.fhir = FhirServer(self.server)
         self.tenure = _Tenure(self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now)
         self.tenure.owner = self.owner
-        caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
+        self.caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
         self.synchronizer = Synchronizer(
             self.feed,
             self.fhir,
             self.state,
             self.tenure,
-            caster,
+            self.caster,
             clock=lambda: self.now,
             from_beginning=self.from_beginning,
             window=self.window,
@@ -169,6 +172,22 @@ class Harness:
         await self.dicom.close()
         await self.server.close()
         await self.state.close()
+        assert not self.problems, f"what was sent to the FHIR server is no FHIR: {self.problems}"
+
+
+class _Judged(httpx.ASGITransport):
+    """Whatever is written to the FHIR server is judged first: the test fails here, and again when it closes."""
+
+    def __init__(self, app: Any, harness: Harness) -> None:
+        super().__init__(app)
+        self._harness = harness
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if "fhir+json" in request.headers.get("Content-Type", ""):
+            found = problems(orjson.loads(request.content))
+            self._harness.problems += found
+            assert not found, f"what is sent to the FHIR server is no FHIR: {found}"
+        return await super().handle_async_request(request)
 
 
 class InlineStore(SqliteStore):

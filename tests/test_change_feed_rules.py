@@ -123,7 +123,7 @@ async def test_rule_4_metadata_is_taken_as_loosely_as_the_service_keeps_it(api: 
     await harness.cast()
     (made,) = harness.study()["series"]
     assert (made["number"], [one["number"] for one in made["instance"]]) == (7, [1, 2])
-    assert harness.study()["identifier"][0]["value"] == "urn:oid:1.2.a-b"
+    assert harness.study()["identifier"][0]["value"] == "1.2.a-b"
     assert [one["identifier"][0]["value"] for one in harness.patients()] == ["P1"]
     await harness.close()
 

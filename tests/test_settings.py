@@ -342,6 +342,12 @@ def test_patient_system_refused(system: str) -> None:
     assert "would be one patient" in line
 
 
+@pytest.mark.parametrize("system", ["urn:oid:1.2.03", "urn:oid:1", "urn:oid:3.1", "urn:oid:1.2.x"])
+def test_patient_system_that_is_no_oid_is_refused(system: str) -> None:
+    """What stands behind urn:oid: has to be an OID, or a FHIR server refuses every Patient."""
+    assert problem(PATIENT__SYSTEM=system).startswith("DICOMCAST_PATIENT__SYSTEM: write an OID behind urn:oid:")
+
+
 def test_issuers() -> None:
     """Issuers are JSON in the environment, and their systems are held to the rule of all systems."""
     assert load(PATIENT__ISSUERS='{"A": "urn:oid:1.2.4"}').patient.issuers == {"A": "urn:oid:1.2.4"}

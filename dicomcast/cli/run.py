@@ -112,4 +112,4 @@ async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report,
 
 
 def _show(bundle: bytes) -> None:
-    sys.stdout.write(bundle.decode() + "\n")
+    sys.stdout.buffer.write(bundle + b"\n")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from dicomcast.dicom.ticks import ticks
 from dicomcast.errors import Retriable
 from dicomcast.identity import DEFAULT_PARTITION
+from dicomcast.mapping.dataset import clean
 from dicomcast.mapping.tags import select
 from dicomcast.model import Action, Entry, EntryState
 
@@ -55,7 +56,7 @@ def entry(row: Any) -> Entry:
 
 
 def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    return clean(value) if isinstance(value, str) else ""
 
 
 def _member(kind: type[_Enum], value: Any, other: _Enum) -> _Enum:

@@ -14,15 +14,15 @@ from dicomcast.model import Issue, Metadata, Severity
 
 __all__ = ["Dataset", "clean", "string_value"]
 
-# Control characters are illegal in DICOM text but for TAB, LF, FF, CR (PS3.5 §6.1.3), and lone
+# Control characters are illegal in DICOM text but for TAB, LF, FF, CR (PS3.5 §6.1.3); FHIR has no FF. Lone
 # surrogates cannot be written as UTF-8 at all; U+FFFD only says that something was lost before.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
 _INTEGER = re.compile(r"[+-]?\d{1,12}(\.0*)?")
 
 
 def clean(text: str) -> str:
-    """Without padding, NULs, control characters and lone surrogates."""
-    return _UNPRINTABLE.sub("", text).strip()
+    """Without padding, NULs, control characters and lone surrogates; a new page is a new line."""
+    return _UNPRINTABLE.sub("", text.replace("\f", "\n")).strip()
 
 
 class Dataset:

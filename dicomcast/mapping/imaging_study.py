@@ -20,6 +20,7 @@ from dicomcast.mapping.values import (
     codes,
     fhir_datetime,
     issuer,
+    oid_urn,
     study_identifier,
     without_empty,
 )
@@ -254,12 +255,15 @@ def instance_elements(dataset: Dataset) -> JSON:
 
 
 def _sop_class(dataset: Dataset) -> JSON:
-    """`instance.sopClass` is 1..1: without (0008,0016) its absence is stated."""
+    """`instance.sopClass` is 1..1: what is no UID is only displayed, and the absence of (0008,0016) stated."""
     sop_class = dataset.text(tag("SOPClassUID"))
     if not sop_class:
         dataset.warn(tag("SOPClassUID"), "missing")
         return dict(_UNKNOWN)
-    return {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"}
+    if urn := oid_urn(sop_class):
+        return {"system": "urn:ietf:rfc:3986", "code": urn}
+    dataset.warn(tag("SOPClassUID"), "not-a-uid")
+    return {"display": sop_class}
 
 
 def _title(dataset: Dataset) -> str:

@@ -17,8 +17,10 @@ __all__ = [
     "codes",
     "fhir_date",
     "fhir_datetime",
+    "is_id",
     "issuer",
     "names",
+    "oid_urn",
     "study_identifier",
     "system_of",
     "without_empty",
@@ -30,7 +32,9 @@ JSON = dict[str, Any]
 _DATE = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.\d*)?)?")
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
-_OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+# datatypes.html#oid and #id: stricter and laxer than a UID (PS3.5 §9.1) is met in the wild.
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
 _CODE = re.compile(r"\S+( \S+)*")
@@ -45,9 +49,23 @@ def without_empty(resource: JSON) -> JSON:
     return {key: value for key, value in resource.items() if value not in (None, "", [], {})}
 
 
+def is_id(text: str) -> bool:
+    """Whether a UID can be the `uid` of a series or an instance, which is an id (FHIR R4 datatypes.html#id)."""
+    return _ID.fullmatch(text) is not None
+
+
+def oid_urn(uid: str) -> str:
+    """A UID as the URN of an OID, "" if it is none (1.2.03, hello): `urn:oid:` before those would be no URI."""
+    return f"urn:oid:{uid}" if _OID.fullmatch(uid) else ""
+
+
 def study_identifier(study_uid: str) -> JSON:
-    """The business identifier of a study (FHIR R4 imagingstudy.html, Notes)."""
-    return {"use": "official", "system": "urn:dicom:uid", "value": f"urn:oid:{study_uid}"}
+    """The business identifier of a study (FHIR R4 imagingstudy.html, Notes).
+
+    A UID that is no OID stands as it is, without colons, so that it is never taken for a URN.
+    """
+    value = oid_urn(study_uid) or study_uid.replace(":", "%3A")
+    return {"use": "official", "system": "urn:dicom:uid", "value": value}
 
 
 def _date(dataset: Dataset, keyword: str) -> date | None:
@@ -115,7 +133,7 @@ def fhir_datetime(dataset: Dataset, date_keyword: str, time_keyword: str, site: 
 def fhir_date(dataset: Dataset, keyword: str) -> str:
     """A FHIR date from a DA attribute; a year, or a year and month, is kept as such."""
     text = dataset.text(tag(keyword))
-    if re.fullmatch(r"[1-9]\d{3}((0[1-9])|(1[0-2]))?", text):
+    if re.fullmatch(r"[1-9][0-9]{3}(0[1-9]|1[0-2])?", text):
         return text[:4] if len(text) == 4 else f"{text[:4]}-{text[4:]}"
     day = _date(dataset, keyword)
     return "" if day is None else day.isoformat()
@@ -223,11 +241,19 @@ def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
     local = item.text(tag("LocalNamespaceEntityID"))
     universal = item.text(tag("UniversalEntityID"))
     match item.text(tag("UniversalEntityIDType")).upper():
-        case "ISO" if _OID.fullmatch(universal):
-            return f"urn:oid:{universal}", local
+        case "ISO" if oid := oid_urn(universal):
+            return oid, local
         case "UUID" if _UUID.fullmatch(universal):
             return f"urn:uuid:{universal.lower()}", local
-        case "URI" if _URI.fullmatch(universal):
+        case "URI" if _is_uri(universal):
             return universal, local
         case _:
             return table.get(local) or table.get(universal) or "", local or universal
+
+
+def _is_uri(text: str) -> bool:
+    """Whether a text is an absolute URI; one that calls itself an OID or a UUID has to be that."""
+    for prefix, pattern in (("urn:oid:", _OID), ("urn:uuid:", _UUID)):
+        if text.startswith(prefix):
+            return pattern.fullmatch(text.removeprefix(prefix)) is not None
+    return _URI.fullmatch(text) is not None
