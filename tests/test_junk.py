@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
 from dicomcast.dicom.files import instance_of
 from dicomcast.errors import Rejected
@@ -123,10 +123,16 @@ _json = st.recursive(
 )
 
 
+def _vr(number: str) -> str:
+    """The VR of a mapped tag; pydicom's dictionary lacks the youngest of them, which are sequences."""
+    tag = int(number, 16)
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else "SQ"
+
+
 @cache
 def _value(number: str, depth: int) -> st.SearchStrategy[Any]:
     """A plausible value of a tag, if an odd one."""
-    vr = dictionary_VR(int(number, 16))
+    vr = _vr(number)
     if vr == "SQ":
         return _elements([tag(keyword) for keyword in NESTED], depth - 1) if depth else st.just({})
     return st.sampled_from(_PLAUSIBLE.get(vr, []) + _TEXT) | _characters
@@ -135,7 +141,7 @@ def _value(number: str, depth: int) -> st.SearchStrategy[Any]:
 @cache
 def _element(number: str, depth: int) -> st.SearchStrategy[Any]:
     plausible = st.lists(_value(number, depth) | st.none(), max_size=3)
-    return st.fixed_dictionaries({"vr": st.just(dictionary_VR(int(number, 16))), "Value": plausible | _json}) | _json
+    return st.fixed_dictionaries({"vr": st.just(_vr(number)), "Value": plausible | _json}) | _json
 
 
 def _elements(numbers: list[str], depth: int = 2) -> st.SearchStrategy[dict[str, Any]]:
