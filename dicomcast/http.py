@@ -268,15 +268,34 @@ def parse_json(content: bytes, *, exact: bool = False) -> Any:
         except orjson.JSONDecodeError:
             pass
     text = content.decode("utf-8-sig", errors="replace")
-    return json.loads(text, strict=False, parse_float=Decimal if exact else None)
+    try:
+        return json.loads(text, strict=False, parse_float=Decimal if exact else None)
+    except (RecursionError, ArithmeticError) as error:
+        raise ValueError("this JSON is too deep, or has a number beyond all bounds") from error
 
 
 def dump_json(value: Any) -> bytes:
     """Write JSON; a Decimal as the digits it was read with."""
-    return orjson.dumps(value, default=_decimal)
+    try:
+        return orjson.dumps(value, default=_decimal)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_spelt_out(value), default=_decimal)
 
 
 def _decimal(value: Any) -> orjson.Fragment:
     if isinstance(value, Decimal):
         return orjson.Fragment(str(value))
     raise TypeError(type(value).__name__)
+
+
+def _spelt_out(value: Any) -> Any:
+    """What the fast writer refuses, as text: a lone surrogate by its escape, an integer of more than 64 bits."""
+    match value:
+        case dict():
+            return {name: _spelt_out(one) for name, one in value.items()}
+        case list():
+            return [_spelt_out(one) for one in value]
+        case str() | int():
+            return orjson.Fragment(json.dumps(value))
+        case _:
+            return value
