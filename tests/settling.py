@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
 import sys
 
 from dicomcast.errors import StateError
@@ -28,6 +29,7 @@ async def settle(path: str, padding: int) -> None:
 
 
 def main(path: str, most_bytes: str = "", padding: str = "0") -> None:
+    signal.alarm(60)  # nothing that a test left behind settles for ever
     if most_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most_bytes), int(most_bytes)))
     try:
