@@ -6,12 +6,15 @@ The thread answers also while the event loop is stuck, which is what /livez is t
 from __future__ import annotations
 
 import json
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 
 from dicomcast.errors import ConfigError
@@ -50,10 +53,10 @@ def serve_health(vitals: Vitals, address: str, port: int, *, stale: float = STAL
                     self.answer(404, {"error": "there are /livez, /readyz and /metrics"})
 
     try:
-        server = ThreadingHTTPServer((address, port), Handler)
+        server = _Server((address, port), Handler)
     except OSError as error:
         raise ConfigError(f"HEALTH__PORT: cannot listen on {address} port {port}: {error.strerror}") from None
-    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="health", daemon=True).start()
     try:
         yield server.server_address[1]
     finally:
@@ -80,8 +83,27 @@ def summary(vitals: Vitals, now: datetime) -> dict[str, Any]:
     }
 
 
+class _Server(ThreadingHTTPServer):
+    """On IPv4 or IPv6, as the address says."""
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Bind alone: http.server's own also looks the host's name up, which may take long and is of no use here."""
+        TCPServer.server_bind(self)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A probe that hangs up is no error of ours."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     """One JSON object, or text, an answer; nothing is logged, since probes come every few seconds."""
+
+    timeout = 10  # seconds, for a client that connects and says nothing
 
     def answer(self, status: int, body: dict[str, Any]) -> None:
         self.send(status, "application/json", json.dumps(body).encode() + b"\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,11 @@ __all__ = ["Answer", "Http", "dump_json", "issue_codes", "parse_json", "refusal"
 
 # A wait between two tries never exceeds this, whatever a peer asks for.
 _LONGEST_WAIT = 300.0
+
+# What is repeated of an OperationOutcome: a code, and a FHIRPath without its literals.
+_CODE = re.compile(r"[a-z][a-z-]*")
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|(?<==)[\w.-]+")
+_PATH = re.compile(r"[\w.()\[\]$=…-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,14 @@ class Http:
         self.base_url = base_url
         self.requests = 0
         self.retries = 0
+        self._timeout = timeout.total_seconds()
         self._budget = budget.total_seconds()
         self._stop = asyncio.Event()
         self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
             auth=auth,
-            timeout=timeout.total_seconds(),
+            timeout=self._timeout,
             transport=transport,
             headers={"User-Agent": "dicomcast"},
         )
@@ -100,23 +107,20 @@ class Http:
             Rejected: it refused this request (`NotFound`: does not have it).
             Unauthorized: it refused our credentials.
         """
+        end = _now() + (self._budget if budget is None else budget)
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, Retriable) and not isinstance(e, at_once)),
             wait=_wait,
-            stop=self._spent(self._budget if budget is None else budget),
+            # Before the wait, not after it: a wait that outlasts the budget is not worth starting.
+            stop=lambda state: self._stop.is_set() or _now() + state.upcoming_sleep > end,
             sleep=self._again,
             reraise=True,
         )
-        request = self._client.build_request(method, url, params=params, content=content, headers=headers)
-        return await retrying(self._send, request)
-
-    def _spent(self, budget: float) -> tenacity.stop.StopBaseT:
-        # Before the wait, not after it: a wait that outlasts the budget is not worth starting.
-        def spent(state: tenacity.RetryCallState) -> bool:
-            passed = max(state.idle_for, state.seconds_since_start or 0.0)
-            return self._stop.is_set() or passed + state.upcoming_sleep > budget
-
-        return spent
+        try:
+            request = self._client.build_request(method, url, params=params, content=content, headers=headers)
+        except httpx.InvalidURL:
+            raise Rejected(f"{self.peer}: the address is not a URL", reason="bad-url", peer=self.peer) from None
+        return await retrying(self._send, request, end)
 
     async def _again(self, seconds: float) -> None:
         self.retries += 1
@@ -130,43 +134,52 @@ class Http:
         except TimeoutError:
             return
 
-    async def _send(self, request: httpx.Request) -> Answer:
-        await self._sleep(self._limiter.pause)
-        async with self._limiter.slot() as began:
+    async def _send(self, request: httpx.Request, end: float) -> Answer:
+        async with self._limiter.slot():
+            await self._leave_alone(end)
+            began = _now()
             self.requests += 1
             try:
                 return self._translate(request, await self._exchange(request))
             except Retriable as error:
                 if error.throttled:
-                    self._limiter.throttled(began, min(error.retry_after or 0.0, _LONGEST_WAIT))
+                    self._limiter.throttled(began, error.retry_after or 0.0)
                 raise
+
+    async def _leave_alone(self, end: float) -> None:
+        """Wait while the peer wants to be left alone by everybody; those that wait for a slot wait behind us."""
+        while (pause := self._limiter.pause) and not self._stop.is_set():
+            if _now() + pause > end:
+                said = f"{self.peer} at {self.base_url} throttles: it is to be left alone for {pause:.0f} s more"
+                raise Retriable(said, peer=self.peer, status=429, retry_after=pause)
+            await self._sleep(pause)
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         try:
-            return await self._client.send(request)
-        except httpx.InvalidURL as error:
-            raise Rejected(f"{self.peer}: the address is not a URL", reason="bad-url", peer=self.peer) from error
-        except httpx.HTTPError as error:
+            # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
+            async with asyncio.timeout(self._timeout):
+                return await self._client.send(request)
+        except (httpx.HTTPError, TimeoutError) as error:
             # The text of an httpx error may hold the URL; its class says all that is needed.
             said = f"{self.peer} at {self.base_url} does not answer ({type(error).__name__})"
             raise Retriable(said, peer=self.peer) from None
 
     def _translate(self, request: httpx.Request, response: httpx.Response) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        codes = issue_codes(response.content)
+        answer = Answer(response.status_code, headers, response.content, str(request.url))
+        codes = () if response.is_success else issue_codes(response.content)
         said = f"{self.peer} answered {response.status_code} to {request.method} {request.url.path}"
         said += f" ({', '.join(codes)})" if codes else ""
-        error = refusal(
-            response.status_code,
-            said,
-            peer=self.peer,
-            codes=codes,
-            retry_after=_retry_after(headers.get("retry-after", "")),
-        )
+        after = _retry_after(headers.get("retry-after", ""), answer.date)
+        error = refusal(response.status_code, said, peer=self.peer, codes=codes, retry_after=after)
         if error is not None:
             raise error
         self._limiter.answered()
-        return Answer(response.status_code, headers, response.content, str(request.url))
+        return answer
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def refusal(
@@ -194,19 +207,21 @@ def refusal(
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """What the peer asked for, or full jitter below 1, 2, 4 … 60 s, whichever is longer."""
+    """What the peer asked for, or full jitter below 0.5, 1, 2 … 60 s, whichever is longer."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, Retriable) else None
     jitter = tenacity.wait_random_exponential(multiplier=0.5, max=60)(state)
-    return min(max(asked or 0.0, jitter), _LONGEST_WAIT)
+    return max(asked or 0.0, jitter)
 
 
-def _retry_after(value: str) -> float | None:
-    """Retry-After in seconds, which may be written as seconds or as a date (RFC 9110 §10.2.3)."""
-    if value.strip().isdigit():
-        return float(value)
+def _retry_after(value: str, now: datetime | None) -> float | None:
+    """Retry-After in seconds, which may be written as seconds or as a date by the peer's clock (RFC 9110 §10.2.3)."""
+    if re.fullmatch(r"\s*[0-9]+\s*", value):
+        return min(float(value), _LONGEST_WAIT)
     moment = _http_date(value)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else None
+    if moment is None:
+        return None
+    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), _LONGEST_WAIT)
 
 
 def _http_date(value: str) -> datetime | None:
@@ -223,12 +238,22 @@ def issue_codes(content: bytes) -> tuple[str, ...]:
         return ()
     try:
         outcome = orjson.loads(content)
-        issues = outcome["issue"] if outcome["resourceType"] == "OperationOutcome" else []
-        return tuple(
-            " ".join([str(issue.get("code", "")), *map(str, issue.get("expression", []))])[:120] for issue in issues[:5]
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         return ()
+    if not isinstance(outcome, dict) or outcome.get("resourceType") != "OperationOutcome":
+        return ()
+    issues = outcome.get("issue")
+    return tuple(filter(None, map(_issue_code, issues[:5] if isinstance(issues, list) else ())))
+
+
+def _issue_code(issue: Any) -> str:
+    if not isinstance(issue, dict):
+        return ""
+    code, where = issue.get("code"), issue.get("expression")
+    # Names and indexes only: the literals of a FHIRPath may be a patient's.
+    said = [_LITERAL.sub("…", one) for one in (where if isinstance(where, list) else [where]) if isinstance(one, str)]
+    words = [code if isinstance(code, str) and _CODE.fullmatch(code) else "", *filter(_PATH.fullmatch, said)]
+    return " ".join(filter(None, words))[:120]
 
 
 def parse_json(content: bytes, *, exact: bool = False) -> Any:
@@ -246,15 +271,34 @@ def parse_json(content: bytes, *, exact: bool = False) -> Any:
         except orjson.JSONDecodeError:
             pass
     text = content.decode("utf-8-sig", errors="replace")
-    return json.loads(text, strict=False, parse_float=Decimal if exact else None)
+    try:
+        return json.loads(text, strict=False, parse_float=Decimal if exact else None)
+    except (RecursionError, ArithmeticError) as error:
+        raise ValueError("this JSON is too deep, or has a number beyond all bounds") from error
 
 
 def dump_json(value: Any) -> bytes:
     """Write JSON; a Decimal as the digits it was read with."""
-    return orjson.dumps(value, default=_decimal)
+    try:
+        return orjson.dumps(value, default=_decimal)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_spelt_out(value), default=_decimal)
 
 
 def _decimal(value: Any) -> orjson.Fragment:
     if isinstance(value, Decimal):
         return orjson.Fragment(str(value))
     raise TypeError(type(value).__name__)
+
+
+def _spelt_out(value: Any) -> Any:
+    """What the fast writer refuses, as text: a lone surrogate by its escape, an integer of more than 64 bits."""
+    match value:
+        case dict():
+            return {name: _spelt_out(one) for name, one in value.items()}
+        case list():
+            return [_spelt_out(one) for one in value]
+        case str() | int():
+            return orjson.Fragment(json.dumps(value))
+        case _:
+            return value

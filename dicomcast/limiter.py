@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +17,7 @@ class Limiter:
         self._most = most
         self._limit = float(most)
         self._running = 0
-        self._freed = asyncio.Condition()
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._halved_at = -1.0
         self._resume_at = 0.0
 
@@ -31,17 +32,36 @@ class Limiter:
         return max(0.0, self._resume_at - _now())
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Room for one request; yields when it began."""
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._running < self.limit)
-            self._running += 1
+    async def slot(self) -> AsyncIterator[None]:
+        """Room for one request; who waits longest is next."""
+        await self._enter()
         try:
-            yield _now()
+            yield
         finally:
-            self._running -= 1
-            async with self._freed:
-                self._freed.notify_all()
+            self._leave()
+
+    async def _enter(self) -> None:
+        if self._running < self.limit and not self._queue:
+            self._running += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in self._queue:
+                self._queue.remove(turn)
+            elif not turn.cancelled():  # The slot was ours already: pass it on.
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._running -= 1
+        while self._running < self.limit and self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                self._running += 1
+                turn.set_result(None)
 
     def answered(self) -> None:
         """The peer kept up: after as many answers as run at once, one more may run."""
@@ -50,7 +70,7 @@ class Limiter:
     def throttled(self, began: float, retry_after: float) -> None:
         """The peer did not: half as many, once for all that were under way when it said so."""
         self._resume_at = max(self._resume_at, _now() + retry_after)
-        if began >= self._halved_at:
+        if began > self._halved_at:
             self._limit = max(1.0, self._limit / 2)
             self._halved_at = _now()
 

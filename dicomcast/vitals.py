@@ -98,6 +98,7 @@ class Vitals:
     phase: Phase = Phase.STARTING
     reason: str = ""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
     report: Report = field(default_factory=Report)
     windows: int = 0
     backlog: Backlog = field(default_factory=Backlog)
@@ -110,6 +111,8 @@ class Vitals:
         news = (phase, reason) != (self.phase, self.reason)
         if phase != self.phase:
             self.since = datetime.now(UTC)
+        if phase is Phase.STANDBY:
+            self.backlog = Backlog()  # Another worker moves the cursor by now.
         self.phase, self.reason = phase, reason
         return news
 
@@ -121,8 +124,8 @@ class Vitals:
 
     def lag_seconds(self, now: datetime) -> float:
         """How far FHIR may be behind; while nothing can be asked, since when."""
-        unknown = self.polled_at if self.phase is Phase.BLOCKED else None
-        silent = (now - unknown).total_seconds() if unknown else 0.0
+        unknown = (self.polled_at or self.started) if self.phase is Phase.BLOCKED else now
+        silent = (now - unknown).total_seconds()
         return max(silent, self.backlog.seconds(now, self.caught_up_at))
 
 

@@ -13,6 +13,7 @@ from dicomcast.dicom import by_sequence, by_time
 from dicomcast.dicom.entries import entries, entry
 from dicomcast.dicom.ticks import TICKS, text, ticks
 from dicomcast.errors import Retriable
+from dicomcast.http import parse_json
 from dicomcast.model import Action, Cursor, Entry, EntryState
 
 SECOND = TICKS
@@ -188,6 +189,13 @@ def test_rows_that_are_no_rows_stop_the_feed(garbage: Any) -> None:
     """What cannot even be numbered cannot be settled: nothing is taken from such a page."""
     with pytest.raises(Retriable):
         entry(garbage)
+
+
+def test_a_name_that_cannot_be_written_is_no_name() -> None:
+    """A lone surrogate in a UID parks its entry; nothing that is asked or stored could carry it."""
+    row = rb'[{"Sequence": 1, "Timestamp": "2026-01-01T00:00:00Z", "StudyInstanceUid": "1.2\ud800"}]'
+    (found,) = entries(parse_json(row))
+    assert (found.sequence, found.study_uid) == (1, "")
 
 
 def test_ticks_are_cut_not_rounded() -> None:

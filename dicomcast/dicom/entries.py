@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -56,7 +57,9 @@ def entry(row: Any) -> Entry:
 
 
 def _text(value: Any) -> str:
-    return clean(value) if isinstance(value, str) else ""
+    # A lone surrogate fits in no URL, request or row: nobody could be asked for what has such a name.
+    usable = isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+    return clean(value) if usable else ""
 
 
 def _member(kind: type[_Enum], value: Any, other: _Enum) -> _Enum:

@@ -66,6 +66,7 @@ class SqliteStore:
         epoch: int | None = None,
     ) -> Checkpoint:
         """Settle a window."""
+        _refuse_contradiction(parked, resolved)
         after = Checkpoint(at.feed, to, at.revision + 1, datetime.now(UTC))
 
         def write(database: sqlite3.Connection) -> Checkpoint:
@@ -100,6 +101,7 @@ class SqliteStore:
         epoch: int | None = None,
     ) -> None:
         """Settle rows without the cursor."""
+        _refuse_contradiction(parked, resolved)
 
         def write(database: sqlite3.Connection) -> None:
             with transaction(database):
@@ -151,6 +153,7 @@ class SqliteStore:
         """Close the file."""
         if self._database is not None:
             await self._run(lambda database: database.close())
+            self._database = None
         self._thread.shutdown()
 
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -161,7 +164,7 @@ class SqliteStore:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError, OverflowError) as error:
             raise StateError(f"STATE__URL: {self._path}: {advice(error)}") from None
 
 
@@ -185,11 +188,14 @@ def _load(database: sqlite3.Connection, feed: str) -> Checkpoint:
     return Checkpoint(feed, Cursor(row[0], row[1], json.loads(row[2])), row[3], _moment(row[4]))
 
 
+def _refuse_contradiction(parked: Sequence[Parked], resolved: Collection[StudyKey]) -> None:
+    if {row.key for row in parked} & set(resolved):
+        raise ValueError("a study cannot be parked and resolved at once")
+
+
 def _write_rows(
     database: sqlite3.Connection, feed: str, parked: Sequence[Parked], resolved: Collection[StudyKey]
 ) -> None:
-    if {row.key for row in parked} & set(resolved):
-        raise ValueError("a study cannot be parked and resolved at once")
     database.executemany(
         "DELETE FROM parked WHERE feed = ? AND partition = ? AND study_uid = ?",
         [(feed, key.partition, key.study_uid) for key in resolved],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,11 @@ from pathlib import Path
 from dicomcast.errors import ConfigError
 from dicomcast.state.filesystem import NETWORK, filesystem_of
 
-__all__ = ["advice", "open_file", "transaction"]
+__all__ = ["MOUNTS", "PATIENCE", "advice", "open_file", "transaction"]
+
+# For how many seconds another process may hold the file before that is an error.
+PATIENCE = 5.0
+MOUNTS = Path("/proc/self/mountinfo")
 
 
 def open_file(path: str, schema: str, version: int) -> sqlite3.Connection:
@@ -21,16 +26,38 @@ def open_file(path: str, schema: str, version: int) -> sqlite3.Connection:
         sqlite3.Error: see `advice`.
     """
     _refuse_network_share(path)
-    database = sqlite3.connect(path, timeout=5, isolation_level=None)
+    database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(database)
         database.execute("PRAGMA synchronous = FULL")
+        _refuse_damage(database)
         with transaction(database):
             _migrate(database, path, schema, version)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Switch to WAL; where another process is at the file, SQLite refuses that at once instead of waiting."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def _refuse_damage(database: sqlite3.Connection) -> None:
+    """A lost page may read as no rows, and so as no cursor."""
+    if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        error = sqlite3.DatabaseError()
+        error.sqlite_errorname = "SQLITE_CORRUPT"
+        raise error
 
 
 def _migrate(database: sqlite3.Connection, path: str, schema: str, version: int) -> None:
@@ -44,10 +71,10 @@ def _migrate(database: sqlite3.Connection, path: str, schema: str, version: int)
 
 
 def _refuse_network_share(path: str) -> None:
-    mounts = Path("/proc/self/mountinfo")
-    if path == ":memory:" or not mounts.exists():
+    if path == ":memory:" or not MOUNTS.exists():
         return
-    kind = filesystem_of(Path(path).absolute().parent, mounts.read_text())
+    # Of the file itself, which may be a link to a share; names of mounts are bytes of any kind.
+    kind = filesystem_of(Path(path).resolve().parent, MOUNTS.read_text(errors="surrogateescape"))
     if kind in NETWORK:
         raise ConfigError(
             f"STATE__URL: {path} is on a network share ({kind}), where SQLite's locks do not hold and the cursor "
@@ -55,26 +82,32 @@ def _refuse_network_share(path: str) -> None:
         )
 
 
-def advice(error: sqlite3.Error) -> str:
+def advice(error: Exception) -> str:
     """What happened, and what to do."""
-    match getattr(error, "sqlite_errorname", ""):
-        case "SQLITE_BUSY" | "SQLITE_LOCKED":
+    # Extended codes have more words: SQLITE_BUSY_SNAPSHOT, SQLITE_IOERR_WRITE.
+    name = getattr(error, "sqlite_errorname", "")
+    match name.split("_")[1:2]:
+        case ["BUSY" | "LOCKED"]:
             return "another process holds the state store; is a second dicomcast running on it?"
-        case "SQLITE_NOTADB" | "SQLITE_CORRUPT":
+        case ["NOTADB" | "CORRUPT"]:
             return (
                 "this is no SQLite file, or a damaged one; restore it from a backup, or move it away: "
                 "without it the feed is read from WORKER__START again, which writes nothing where FHIR is right"
             )
-        case "SQLITE_FULL" | "SQLITE_IOERR_WRITE":
+        case ["FULL"]:
             return "the disk is full; the cursor stays where it was"
-        case "SQLITE_CANTOPEN":
+        case ["IOERR"]:
+            return f"the disk fails, or has no room left ({name}); the cursor stays where it was"
+        case ["CANTOPEN"]:
             return (
                 "cannot be opened; does its folder exist, and may dicomcast write there? "
                 "(sqlite:///file.db is relative to the working directory, sqlite:////folder/file.db is not)"
             )
-        case name if name.startswith("SQLITE_READONLY"):
-            return "is read-only; dicomcast must be able to write it"
-        case name:
+        case ["READONLY"]:
+            return "is read-only; dicomcast must be able to write it, and to make files beside it"
+        case _ if not isinstance(error, sqlite3.Error):
+            return "a row cannot be read or written as what it should be; restore the file from a backup"
+        case _:
             return f"the state store failed ({name or type(error).__name__})"
 
 
