@@ -5,6 +5,7 @@
     + SourceReset                the archive's feed is behind our cursor: it was recreated
   x Retriable(retry_after)       wait and try again: the peer is down, throttling or garbled
     + Conflict                   409, 412: forget, re-read, re-merge
+    + NotItself                  a login page, a proxy's error: a wrong setting, or something stands in between
   x Rejected(status, codes)      this request will never succeed: the study steps aside (is parked)
     + NotFound                   404, 410
   x Fatal                        exit 77: somebody must act, or somebody else does
@@ -27,6 +28,7 @@ __all__ = [
     "Fatal",
     "LeaseLost",
     "NotFound",
+    "NotItself",
     "Rejected",
     "Retriable",
     "SourceReset",
@@ -83,6 +85,13 @@ class Retriable(DicomCastError):
 
 class Conflict(Retriable):
     """Somebody else changed what we were about to write (409, 412)."""
+
+
+class NotItself(Retriable):
+    """What answered is not the peer: a redirect to a login, a web page, JSON of something else.
+
+    From a peer that was met before it is waited out; at the first meeting it is a wrong setting.
+    """
 
 
 class Rejected(DicomCastError):

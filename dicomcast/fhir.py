@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from dicomcast.bundle import Write, batches, token, transaction
-from dicomcast.errors import ConfigError, Conflict, NotFound, Rejected, Retriable
+from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable
 from dicomcast.http import Answer, Http, dump_json, parse_json, refusal
 from dicomcast.mapping.values import JSON
 
@@ -67,7 +67,7 @@ class FhirServer:
         try:
             answer = await self._http.request("GET", "metadata", headers={"Accept": _FHIR_JSON}, budget=budget)
             statement = _resource(answer, "CapabilityStatement")
-        except Rejected as error:
+        except (Rejected, NotItself) as error:
             raise ConfigError(
                 f"FHIR__URL: {self._http.base_url} is not the base URL of a FHIR server ({error}). "
                 "The CapabilityStatement is expected at <FHIR__URL>/metadata."
@@ -201,7 +201,7 @@ def _resource(answer: Answer, kind: str) -> JSON:
     if isinstance(resource, dict) and resource.get("resourceType") == kind:
         return resource
     what = resource.get("resourceType", "JSON") if isinstance(resource, dict) else "no FHIR JSON"
-    raise Retriable(f"the FHIR server sent {what} where a {kind} was expected; see FHIR__URL", peer="fhir")
+    raise NotItself(f"the FHIR server sent {what} where a {kind} was expected; see FHIR__URL", peer="fhir")
 
 
 def _entries(bundle: JSON, member: str) -> Iterator[JSON]:

@@ -18,7 +18,7 @@ import httpx
 import orjson
 import tenacity
 
-from dicomcast.errors import Conflict, DicomCastError, NotFound, Rejected, Retriable, Unauthorized
+from dicomcast.errors import Conflict, DicomCastError, NotFound, NotItself, Rejected, Retriable, Unauthorized
 from dicomcast.limiter import Limiter
 
 __all__ = ["Answer", "Http", "dump_json", "issue_codes", "parse_json", "refusal"]
@@ -95,12 +95,14 @@ class Http:
         known id or a condition.
 
         Raises:
-            Retriable: the peer did not answer usably within the budget (`Conflict` at once).
+            Retriable: the peer did not answer usably within the budget (`Conflict` and `NotItself` at once).
             Rejected: it refused this request (`NotFound`: does not have it).
             Unauthorized: it refused our credentials.
         """
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Retriable) and not isinstance(e, Conflict)),
+            retry=tenacity.retry_if_exception(
+                lambda e: isinstance(e, Retriable) and not isinstance(e, Conflict | NotItself)
+            ),
             wait=_wait,
             stop=self._spent(self._budget if budget is None else budget),
             sleep=self._again,
@@ -185,7 +187,7 @@ def refusal(
             return Retriable(said, peer=peer, status=status, codes=codes, retry_after=retry_after)
         case status if status < 400:
             said = f"{said}, which is no answer: is the URL right, and what stands in between?"
-            return Retriable(said, peer=peer, status=status)
+            return NotItself(said, peer=peer, status=status)
         case _:
             return Rejected(said, reason="refused", peer=peer, status=status, codes=codes)
 

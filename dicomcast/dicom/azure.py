@@ -15,7 +15,7 @@ from dicomcast.dicom import by_sequence, by_time
 from dicomcast.dicom.entries import entries
 from dicomcast.dicom.ticks import TICKS, moment, text, ticks
 from dicomcast.dicom.wado import Dicomweb
-from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset
+from dicomcast.errors import ConfigError, NotItself, Rejected, SourceReset
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.identity import DEFAULT_PARTITION, canonical, dicomweb_base
 from dicomcast.model import Cursor, Entry, Instance, InstanceKey, StudyDelta, StudyKey, Window
@@ -51,7 +51,7 @@ class AzureFeed:
             self.version = self._choose(cursor)
             self._partitioned = await self._has_partitions()
             latest = await self.latest()
-        except Rejected as error:
+        except (Rejected, NotItself) as error:
             raise ConfigError(
                 f"DICOM__URL: {self._http.base_url} is not a DICOM service with a change feed ({error})"
             ) from None
@@ -68,7 +68,6 @@ class AzureFeed:
             except Rejected as error:
                 refused = error
                 continue
-            _page(answer, preflight=True)
             offered.add(version)
             names = re.findall(r"[\w.-]+", answer.headers.get("api-supported-versions", ""))
             if names:
@@ -224,16 +223,14 @@ class AzureFeed:
             return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "false"}))
 
 
-def _page(answer: Answer, *, preflight: bool = False) -> list[Entry]:
+def _page(answer: Answer) -> list[Entry]:
     if answer.status == 204 or not answer.content.strip():
         return []
     try:
         return list(entries(parse_json(answer.content)))
     except ValueError:
-        problem = "what answers at DICOM__URL sent no JSON for a page of the change feed"
-        if preflight:
-            raise Rejected(f"{problem}; is it a web page?", reason="not-json") from None
-        raise Retriable(problem) from None
+        said = "what answers at DICOM__URL sent no JSON for a page of the change feed; is it a web page?"
+        raise NotItself(said, peer="dicom") from None
 
 
 def _newest(answer: Answer) -> Cursor:
