@@ -5,6 +5,7 @@
     + SourceReset                the archive's feed is behind our cursor: it was recreated
   x Retriable(retry_after)       wait and try again: the peer is down, throttling or garbled
     + Conflict                   409, 412: forget, re-read, re-merge
+      - Unanswered               a write that may have been done: look before doing it again
     + NotItself                  a login page, a proxy's error: a wrong setting, or something stands in between
   x Rejected(status, codes)      this request will never succeed: the study steps aside (is parked)
     + NotFound                   404, 410
@@ -33,6 +34,7 @@ __all__ = [
     "Retriable",
     "SourceReset",
     "StateError",
+    "Unanswered",
     "Unauthorized",
 ]
 
@@ -82,9 +84,18 @@ class Retriable(DicomCastError):
         """Whether the peer has too much to do, rather than trouble with this request."""
         return self.status in (429, 503)
 
+    @property
+    def unsure(self) -> bool:
+        """Whether what was asked for may have been done all the same: no answer, or that of a gateway."""
+        return self.status in (None, 502, 504)
+
 
 class Conflict(Retriable):
     """Somebody else changed what we were about to write (409, 412)."""
+
+
+class Unanswered(Conflict):
+    """A write went out and no usable answer came back: what stands there now is not known."""
 
 
 class NotItself(Retriable):

@@ -88,11 +88,12 @@ class Http:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         budget: float | None = None,
+        resend: bool = True,
     ) -> Answer:
         """Ask until there is an answer or the budget (in seconds) is spent.
 
-        Everything that we send may be sent twice: reads, searches, and writes that carry If-Match, a
-        known id or a condition.
+        Whatever we send may be sent twice and does no harm; but a create that was done already would make
+        a second version, so without `resend` nothing is sent again that may have been done.
 
         Raises:
             Retriable: the peer did not answer usably within the budget (`Conflict` and `NotItself` at once).
@@ -101,7 +102,9 @@ class Http:
         """
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(
-                lambda e: isinstance(e, Retriable) and not isinstance(e, Conflict | NotItself)
+                lambda e: (
+                    isinstance(e, Retriable) and not isinstance(e, Conflict | NotItself) and (resend or not e.unsure)
+                )
             ),
             wait=_wait,
             stop=self._spent(self._budget if budget is None else budget),

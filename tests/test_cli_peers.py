@@ -95,6 +95,24 @@ def test_a_peer_that_stays_away(embedded: Embedded, peer: str) -> None:
     assert embedded.store.total_versions() == 0
 
 
+def test_a_peer_that_comes_back_in_time(embedded: Embedded) -> None:
+    """Within --max-duration a server that was down for some requests, and throttled others, is waited for."""
+    embedded.put("1.2.3")
+    embedded.fhir.script(Fault(lose="request"), refuse(503), refuse(429, retry_after="1"), Fault(lose="response"))
+    embedded.dicom.script(Fault(lose="request"), refuse(502), Fault(lose="response"), on="changefeed")
+    ended = embedded.run("run", "--once", "--strict", "--max-duration", "1m", WORKER__POLL_INTERVAL="1s", code=0)
+    assert ended.err.endswith("dicomcast: 1 created; 0 parked\n")
+    assert embedded.store.total_versions() == 3  # an Endpoint, a Patient and a study, each written once
+
+
+def test_lost_answers_to_writes(embedded: Embedded) -> None:
+    """What was written although nobody heard of it is found by the next try, and not written again."""
+    embedded.put("1.2.3")
+    embedded.fhir.script(Fault(lose="response"), Fault(lose="response"), on="POST /fhir/?$")
+    embedded.run("run", "--once", "--strict", WORKER__RETRY_BUDGET="1m", code=0)
+    assert embedded.store.total_versions() == 3
+
+
 def test_a_stranger_in_the_middle_of_the_work(embedded: Embedded) -> None:
     """A proxy's page in place of a peer that was met is waited for, and nothing is lost or parked."""
     embedded.put("1.2.3")
