@@ -99,16 +99,19 @@ class Faults:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        connection = receive
         fault = self._fault(scope)
+        if fault != Fault():
+            receive = _Read(await _body(receive), receive)  # whoever hangs up later, the request came through
         await asyncio.sleep(fault.delay)
         if fault.gate is not None:
             await fault.gate.passed()
         if fault.status:
-            await _answer(fault, receive, send)
+            await _answer(fault, send)
         elif fault.lose:
             if fault.lose == "response":
                 await self.app(scope, receive, _nowhere)
-            await _cut(receive)
+            await _cut(connection)
         else:
             await self.app(scope, receive, send)
 
@@ -123,9 +126,26 @@ class Faults:
             return next((fault for pattern, fault in self._standing if pattern.search(request)), Fault())
 
 
-async def _answer(fault: Fault, receive: Receive, send: Send) -> None:
-    while (await receive()).get("more_body"):  # a server that answers before it has read confuses some clients
-        continue
+class _Read:
+    """What is received of a request that was read already."""
+
+    def __init__(self, body: bytes, rest: Receive) -> None:
+        self._messages: list[Message] = [{"type": "http.request", "body": body}]
+        self.rest = rest
+
+    async def __call__(self) -> Message:
+        return self._messages.pop() if self._messages else await self.rest()
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+async def _answer(fault: Fault, send: Send) -> None:
     headers = [(name.encode(), value.encode()) for name, value in fault.headers]
     headers.append((b"content-length", str(len(fault.body)).encode()))
     await send({"type": "http.response.start", "status": fault.status, "headers": headers})

@@ -33,7 +33,8 @@ def pages(client: httpx.Client, url: str) -> list[dict[str, Any]]:
 
 def test_demo_prints_what_the_servers_hold(embedded: Embedded) -> None:
     """`demo --serve` counts, tables and curl lines agree with both servers; Ctrl-C ends it with 0."""
-    process = embedded.start("demo", "--serve")
+    running = embedded.start("demo", "--serve")
+    process = running.process
     try:
         assert process.stdout is not None
         lines = []
@@ -69,8 +70,8 @@ def test_demo_prints_what_the_servers_hold(embedded: Embedded) -> None:
         assert {int(row.split("CT")[1].split()[1]) for row in table} == {one["numberOfInstances"] for one in answer}
         assert "5. Cast again, with nothing new:        nothing new" in out
         assert "'Corrected by a bulk update'" in out
-        process.send_signal(signal.SIGINT)
-        ended = embedded.finish(process)
+        running.signal(signal.SIGINT)
+        ended = running.finish()
     finally:
         process.kill()
     assert (ended.code, ended.out, ended.err) == (0, "Stopped.\n", "")

@@ -23,13 +23,6 @@ def bundles(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def worker(embedded: Embedded, **settings: str) -> Any:
-    """An endless run that holds the lease."""
-    process = embedded.start("run", **{"WORKER__POLL_INTERVAL": "1s", "WORKER__LEASE": "3s", **settings})
-    until("the worker is active", lambda: embedded.cursor[1] > 0)
-    return process
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -200,7 +193,7 @@ def test_beside_an_active_worker(embedded: Embedded) -> None:
     """What is asked for beside a worker is handed to it and done by it; a second run says who is at work: 77."""
     embedded.put("1.2.3")
     embedded.put("1.2.4")
-    process = worker(embedded)
+    running = embedded.start("run", WORKER__POLL_INTERVAL="1s", WORKER__LEASE="3s")
     until("both studies are there", lambda: len(embedded.studies()) == 2)
     for resource in embedded.studies().values():
         embedded.store.delete("ImagingStudy", resource["id"])
@@ -212,9 +205,9 @@ def test_beside_an_active_worker(embedded: Embedded) -> None:
     until("the study is cast by the worker", lambda: len(embedded.studies()) == 2)
     until("nothing is left to do", lambda: embedded.query("SELECT * FROM parked") == [])
     facts = embedded.run("status", "--json", code=0).json
-    assert facts["active_worker"].split(":")[1] == str(process.pid)
+    assert facts["active_worker"].split(":")[1] == str(running.process.pid)
     ended = embedded.run("run", "--once", WORKER__LEASE="1s", code=77)
     assert f"another worker ({facts['active_worker']}) is active on this source" in ended.err
-    process.send_signal(signal.SIGTERM)
-    assert embedded.finish(process).code == 0
+    running.signal(signal.SIGTERM)
+    assert running.finish().code == 0
     assert embedded.run("status", "--json", code=0).json["active_worker"] is None

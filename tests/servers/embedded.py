@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from signal import Signals
 from socket import socket
 from sqlite3 import connect
 from typing import Any
@@ -27,11 +29,13 @@ from dicomcast.demo.serve import serve
 from tests.faults import Faults
 from tests.harness import SYSTEM, dataset
 
-__all__ = ["COMMAND", "Embedded", "Finished", "embedded_servers", "silent_port", "until"]
+__all__ = ["COMMAND", "Embedded", "Finished", "Running", "embedded_servers", "silent_port", "until"]
 
 COMMAND = Path(sys.executable).parent / "dicomcast"
 # How long anything may take on a machine that is busy with something else.
 PATIENCE = 60.0
+# Entries are as old as if they had been there for a while: a young gap in the feed is waited for.
+_AGE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +52,50 @@ class Finished:
         return json.loads(self.out)
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process under way; `finish` waits for its end."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        """What there is on stderr so far."""
+        return self.log.read_text()
+
+    def signal(self, number: Signals) -> None:
+        """Send a signal to a process that has not ended by itself."""
+        assert self.process.poll() is None, self.said[-4000:]
+        self.process.send_signal(number)
+
+    def finish(self, stdin: str = "") -> Finished:
+        """Wait for its end. However it ended, an operator never sees a traceback."""
+        try:
+            out, _ = self.process.communicate(stdin, timeout=PATIENCE)
+        finally:
+            self.process.kill()
+        assert "Traceback" not in self.said, self.said[-4000:]
+        return Finished(self.process.returncode, out, self.said)
+
+
+def _some_time_ago() -> datetime:
+    return datetime.now(UTC) - _AGE
+
+
 @dataclass(slots=True)
 class Embedded:
     """The two servers, and how to run the command on them. Keyword arguments are settings without their prefix."""
 
     folder: Path
-    archive: Archive = field(default_factory=Archive)
+    archive: Archive = field(default_factory=lambda: Archive(clock=_some_time_ago))
     store: FhirStore = field(default_factory=FhirStore)
     fhir_options: dict[str, Any] = field(default_factory=dict)
     dicom_url: str = ""
     fhir_url: str = ""
     dicom: Faults = field(init=False)
     fhir: Faults = field(init=False)
+    _started: int = 0
 
     def __post_init__(self) -> None:
         self.dicom = Faults(dicom_service(self.archive))
@@ -88,30 +124,25 @@ class Embedded:
         }
         return {"PATH": os.environ["PATH"], **{f"DICOMCAST_{name}": value for name, value in told.items() if value}}
 
-    def start(self, *arguments: str | Path, **settings: str) -> subprocess.Popen[str]:
-        """Start the command and do not wait for it; hand it to `finish`."""
-        return subprocess.Popen(
-            [COMMAND, *arguments],
-            cwd=self.folder,
-            env=self.environ(**settings),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def finish(self, process: subprocess.Popen[str], stdin: str = "") -> Finished:
-        """Wait for its end. However it ended, an operator never sees a traceback."""
-        try:
-            out, err = process.communicate(stdin, timeout=PATIENCE)
-        finally:
-            process.kill()
-        assert "Traceback" not in err, err[-4000:]
-        return Finished(process.returncode, out, err)
+    def start(self, *arguments: str | Path, **settings: str) -> Running:
+        """Start the command and do not wait for it."""
+        self._started += 1
+        log = self.folder / f"stderr-{self._started}.txt"
+        with log.open("w") as err:
+            process = subprocess.Popen(
+                [COMMAND, *arguments],
+                cwd=self.folder,
+                env=self.environ(**settings),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+            )
+        return Running(process, log)
 
     def run(self, *arguments: str | Path, stdin: str = "", code: int | None = None, **settings: str) -> Finished:
         """Run the command to its end, which must be `code` if that is given."""
-        finished = self.finish(self.start(*arguments, **settings), stdin)
+        finished = self.start(*arguments, **settings).finish(stdin)
         assert code in (None, finished.code), f"ended {finished.code} instead of {code}:\n{finished.err[-4000:]}"
         return finished
 
