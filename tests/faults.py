@@ -36,7 +36,8 @@ class Gate:
 class Fault:
     """What happens to a request: it waits, then it is answered in the application's place, lost, or passed on.
 
-    A lost `request` never reaches the application; of a lost `response` everything was done but the answer.
+    A lost `request` never reaches the application; of a lost `response` everything was done but the answer. In
+    front of a `gate` a request waits before it reaches the application, behind `late` its answer waits.
     """
 
     status: int = 0
@@ -44,6 +45,7 @@ class Fault:
     headers: Sequence[tuple[str, str]] = ()
     delay: float = 0.0
     gate: Gate | None = None
+    late: Gate | None = None
     lose: Literal["", "request", "response"] = ""
 
 
@@ -69,7 +71,8 @@ def outcome(code: str, *, text: str = "", expression: str = "") -> bytes:
 class Faults:
     """An application whose requests can be made to go wrong, each by a script of its own.
 
-    `on` is a pattern that is searched for in "METHOD /path?query".
+    `on` is a pattern that is searched for in "METHOD /path?query". `requests` lists these of all requests, and
+    `callers` the credentials that came with them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -78,6 +81,7 @@ class Faults:
         self._scripts: list[tuple[re.Pattern[str], list[Fault]]] = []
         self._standing: list[tuple[re.Pattern[str], Fault]] = []
         self.requests: list[str] = []
+        self.callers: list[str] = []
 
     def script(self, *faults: Fault, on: str = "") -> None:
         """Let the next of these requests meet the first fault, the one after it the second, and so on."""
@@ -112,6 +116,8 @@ class Faults:
             if fault.lose == "response":
                 await self.app(scope, receive, _nowhere)
             await _cut(connection)
+        elif fault.late is not None:
+            await self.app(scope, receive, _Late(send, fault.late))
         else:
             await self.app(scope, receive, send)
 
@@ -120,6 +126,7 @@ class Faults:
         request = f"{scope['method']} {scope['path']}" + (f"?{query}" if query else "")
         with self._lock:
             self.requests.append(request)
+            self.callers.append(dict(scope["headers"]).get(b"authorization", b"").decode())
             for pattern, faults in self._scripts:
                 if faults and pattern.search(request):
                     return faults.pop(0)
@@ -135,6 +142,17 @@ class _Read:
 
     async def __call__(self) -> Message:
         return self._messages.pop() if self._messages else await self.rest()
+
+
+class _Late:
+    """Sends nothing before a gate is opened."""
+
+    def __init__(self, send: Send, gate: Gate) -> None:
+        self._send, self._gate = send, gate
+
+    async def __call__(self, message: Message) -> None:
+        await self._gate.passed()
+        await self._send(message)
 
 
 async def _body(receive: Receive) -> bytes:

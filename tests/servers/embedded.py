@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import Signals
 from socket import socket
-from sqlite3 import connect
+from sqlite3 import OperationalError, connect
 from typing import Any
 
 from dicomcast.demo.archive import DEFAULT_PARTITION, Archive
@@ -95,7 +95,7 @@ class Embedded:
     fhir_url: str = ""
     dicom: Faults = field(init=False)
     fhir: Faults = field(init=False)
-    _started: int = 0
+    _processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.dicom = Faults(dicom_service(self.archive))
@@ -126,8 +126,7 @@ class Embedded:
 
     def start(self, *arguments: str | Path, **settings: str) -> Running:
         """Start the command and do not wait for it."""
-        self._started += 1
-        log = self.folder / f"stderr-{self._started}.txt"
+        log = self.folder / f"stderr-{len(self._processes)}.txt"
         with log.open("w") as err:
             process = subprocess.Popen(
                 [COMMAND, *arguments],
@@ -138,6 +137,7 @@ class Embedded:
                 stderr=err,
                 text=True,
             )
+        self._processes.append(process)
         return Running(process, log)
 
     def run(self, *arguments: str | Path, stdin: str = "", code: int | None = None, **settings: str) -> Finished:
@@ -146,18 +146,26 @@ class Embedded:
         assert code in (None, finished.code), f"ended {finished.code} instead of {code}:\n{finished.err[-4000:]}"
         return finished
 
+    def kill_all(self) -> None:
+        """Leave no process behind, whatever became of the test."""
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Read the state store as a bystander; nothing where there is none yet."""
-        if not self.state.exists():
-            return []
-        with closing(connect(f"file:{self.state}?mode=ro", uri=True, timeout=10)) as database:
-            return database.execute(statement).fetchall()
+        try:
+            with closing(connect(f"file:{self.state}?mode=ro", uri=True, timeout=10)) as database:
+                return database.execute(statement).fetchall()
+        except OperationalError as error:
+            if str(error).startswith(("no such table", "unable to open")):
+                return []
+            raise
 
     @property
     def cursor(self) -> tuple[int, int]:
         """(sequence, revision) of the checkpoint; zeros while there is none."""
-        rows = self.query("SELECT name FROM sqlite_master WHERE name = 'checkpoint'")
-        found = self.query("SELECT sequence, revision FROM checkpoint") if rows else []
+        found = self.query("SELECT sequence, revision FROM checkpoint")
         return (found[0][0], found[0][1]) if found else (0, 0)
 
     def studies(self) -> dict[str, dict[str, Any]]:
@@ -176,7 +184,10 @@ def embedded_servers(folder: Path, **options: Any) -> Iterator[Embedded]:
     servers = Embedded(folder, **options)
     with serve(servers.dicom) as servers.dicom_url, serve(servers.fhir) as base:
         servers.fhir_url = f"{base}/fhir"
-        yield servers
+        try:
+            yield servers
+        finally:
+            servers.kill_all()
 
 
 @contextmanager
