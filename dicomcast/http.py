@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,10 @@ __all__ = ["Answer", "Http", "dump_json", "issue_codes", "parse_json", "refusal"
 
 # A wait between two tries never exceeds this, whatever a peer asks for.
 _LONGEST_WAIT = 300.0
+# issue.code is a code, and issue.expression a path, before a function whose arguments may be values. What else
+# servers put there may tell of a patient.
+_CODE = re.compile(r"[a-z]+(-[a-z]+)*")
+_PATH = re.compile(r"([A-Z]\w*(?:\[\d+\])?(?:\.[a-z]\w*(?:\[\d+\])?)+)(\.\w+\(.*)?", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +231,15 @@ def issue_codes(content: bytes) -> tuple[str, ...]:
     try:
         outcome = orjson.loads(content)
         issues = outcome["issue"] if outcome["resourceType"] == "OperationOutcome" else []
-        return tuple(
-            " ".join([str(issue.get("code", "")), *map(str, issue.get("expression", []))])[:120] for issue in issues[:5]
-        )
+        return tuple(filter(None, map(_issue, issues[:5])))
     except (ValueError, KeyError, TypeError, AttributeError):
         return ()
+
+
+def _issue(issue: dict[str, Any]) -> str:
+    code, paths = str(issue.get("code", "")), [_PATH.fullmatch(str(one)) for one in issue.get("expression", [])]
+    said = [code if _CODE.fullmatch(code) else "", *(path[1] for path in paths if path)]
+    return " ".join(filter(None, said))[:120]
 
 
 def parse_json(content: bytes, *, exact: bool = False) -> Any:
