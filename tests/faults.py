@@ -68,30 +68,41 @@ def outcome(code: str, *, text: str = "", expression: str = "") -> bytes:
     return orjson.dumps({"resourceType": "OperationOutcome", "issue": [issue]})
 
 
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """Which requests are meant."""
+
+    pattern: re.Pattern[str]
+    having: bytes
+
+    def meets(self, request: str, body: bytes) -> bool:
+        return bool(self.pattern.search(request)) and self.having in body
+
+
 class Faults:
     """An application whose requests can be made to go wrong, each by a script of its own.
 
-    `on` is a pattern that is searched for in "METHOD /path?query". `requests` lists these of all requests, and
-    `callers` the credentials that came with them.
+    `on` is a pattern that is searched for in "METHOD /path?query", `having` a text that the body must have.
+    `requests` lists the former of all requests, and `callers` the credentials that came with them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._lock = threading.Lock()
-        self._scripts: list[tuple[re.Pattern[str], list[Fault]]] = []
-        self._standing: list[tuple[re.Pattern[str], Fault]] = []
+        self._scripts: list[tuple[_Which, list[Fault]]] = []
+        self._standing: list[tuple[_Which, Fault]] = []
         self.requests: list[str] = []
         self.callers: list[str] = []
 
-    def script(self, *faults: Fault, on: str = "") -> None:
+    def script(self, *faults: Fault, on: str = "", having: str = "") -> None:
         """Let the next of these requests meet the first fault, the one after it the second, and so on."""
         with self._lock:
-            self._scripts.append((re.compile(on), list(faults)))
+            self._scripts.append((_Which(re.compile(on), having.encode()), list(faults)))
 
-    def always(self, fault: Fault, on: str = "") -> None:
+    def always(self, fault: Fault, on: str = "", having: str = "") -> None:
         """Let all of these requests meet it, until `heal`."""
         with self._lock:
-            self._standing.append((re.compile(on), fault))
+            self._standing.append((_Which(re.compile(on), having.encode()), fault))
 
     def heal(self) -> None:
         """From now on nothing goes wrong."""
@@ -104,9 +115,8 @@ class Faults:
             await self.app(scope, receive, send)
             return
         connection = receive
-        fault = self._fault(scope)
-        if fault != Fault():
-            receive = _Read(await _body(receive), receive)  # whoever hangs up later, the request came through
+        body = await _body(receive)  # whoever hangs up later, the request came through
+        fault, receive = self._fault(scope, body), _Read(body, receive)
         await asyncio.sleep(fault.delay)
         if fault.gate is not None:
             await fault.gate.passed()
@@ -121,16 +131,16 @@ class Faults:
         else:
             await self.app(scope, receive, send)
 
-    def _fault(self, scope: Scope) -> Fault:
+    def _fault(self, scope: Scope, body: bytes) -> Fault:
         query = scope["query_string"].decode()
         request = f"{scope['method']} {scope['path']}" + (f"?{query}" if query else "")
         with self._lock:
             self.requests.append(request)
             self.callers.append(dict(scope["headers"]).get(b"authorization", b"").decode())
-            for pattern, faults in self._scripts:
-                if faults and pattern.search(request):
+            for which, faults in self._scripts:
+                if faults and which.meets(request, body):
                     return faults.pop(0)
-            return next((fault for pattern, fault in self._standing if pattern.search(request)), Fault())
+            return next((fault for which, fault in self._standing if which.meets(request, body)), Fault())
 
 
 class _Read:
