@@ -118,7 +118,7 @@ def test_a_stranger_in_the_middle_of_the_work(embedded: Embedded) -> None:
     embedded.put("1.2.3")
     embedded.fhir.script(REDIRECT, on="_search")
     embedded.fhir.script(WEB_PAGE, on="POST /fhir/?$")
-    embedded.dicom.script(answer({"status": "up"}), WEB_PAGE, on=r"changefeed\?")
+    embedded.dicom.script(answer({"status": "up"}), WEB_PAGE, on=r"changefeed\?")  # and the same without metadata
     ended = embedded.run("run", "--once", "--strict", "--max-duration", "1m", WORKER__POLL_INTERVAL="1s", code=0)
     assert "worker.blocked" in ended.err
     assert set(embedded.studies()) == {"1.2.3"}

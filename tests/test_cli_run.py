@@ -135,11 +135,14 @@ def test_a_page_that_is_no_page(embedded: Embedded) -> None:
     embedded.put("1.2.3")
     embedded.run("run", "--once", code=0)
     embedded.put("1.2.4")
-    embedded.dicom.script(answer(b'[{"sequence": 2, "timest'), on=r"changefeed\?")
+    embedded.dicom.always(answer(b'[{"sequence": 2, "timest'), on=r"changefeed\?")
     ended = embedded.run("run", "--once", code=75)
     assert "DICOM__URL sent no JSON for a page of the change feed" in ended.err
     assert embedded.cursor[0] == 1
-    embedded.run("run", "--once", code=0)
+    embedded.dicom.heal()
+    # Where it is the metadata that spoils the page, the page is read without, and each study by itself.
+    embedded.dicom.always(answer(b'[{"sequence": 2, "metadata": {"00'), on=r"changefeed\?.*includeMetadata=true")
+    embedded.run("run", "--once", "--strict", code=0)
     assert set(embedded.studies()) == {"1.2.3", "1.2.4"}
 
 

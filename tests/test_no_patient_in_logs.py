@@ -186,7 +186,7 @@ def test_last_words(embedded: Embedded, code: int) -> None:
 def test_pages_that_are_none(embedded: Embedded) -> None:
     """A page of the feed that cannot be read is not quoted."""
     put(embedded, "1.2.3")
-    embedded.dicom.script(answer(b'[{"sequence": 1, "metadata": "' + GOSSIP.encode()), on=r"changefeed\?")
+    embedded.dicom.always(answer(b'[{"sequence": 1, "metadata": "' + GOSSIP.encode()), on=r"changefeed\?")
     ended = embedded.run("run", "--once", LOG__LEVEL="debug", code=75)
     assert discreet(ended.err)
     ended = embedded.run("replay", "--replay-study", "1.2.3", LOG__LEVEL="debug", code=0)

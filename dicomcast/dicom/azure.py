@@ -215,11 +215,11 @@ class AzureFeed:
         return list(await self._rows("v2", query))
 
     async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
-        """A page. One corrupt instance makes the service refuse the page: then it is read without metadata."""
+        """A page. One corrupt instance makes the service refuse it, or spoils its JSON: then it is read without."""
         url = f"{version}/changefeed"
         try:
             return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "true"}))
-        except Rejected:
+        except (Rejected, NotItself):
             return _page(await self._http.request("GET", url, params=query | {"includeMetadata": "false"}))
 
 
