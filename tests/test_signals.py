@@ -8,7 +8,11 @@ from signal import SIGINT, SIGTERM, Signals
 
 import pytest
 
+from dicomcast.app import build
+from dicomcast.errors import Retriable
+from dicomcast.settings import load_settings
 from dicomcast.state import open_store
+from dicomcast.worker import Job, Worker
 from tests.faults import Fault, Gate, refuse
 from tests.history import idle_versions
 from tests.servers.embedded import Embedded, Running, until
@@ -104,6 +108,19 @@ def test_between_polls(embedded: Embedded, number: Signals) -> None:
     until("the feed is read to its end", lambda: embedded.cursor[0] == 203)
     running.signal(number)
     assert ends_well(embedded, running, number) == "dicomcast: 3 created; 0 parked"
+    casts_the_rest(embedded)
+
+
+async def test_time_runs_out_while_a_peer_hangs(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that had to drop a window when its time was over has not done its job, and says so: exit 75."""
+    monkeypatch.setattr("dicomcast.worker._GRACE", 0.1)
+    gate = Gate()
+    embedded.fhir.script(Fault(gate=gate), on="POST /fhir/?$")
+    async with build(load_settings(embedded.environ())) as app:
+        with pytest.raises(Retriable, match="did not finish in time") as caught:
+            await Worker(app).run(Job(limit=1.0))
+        gate.opened.set()
+    assert caught.value.exit_code == 75
     casts_the_rest(embedded)
 
 
