@@ -14,25 +14,23 @@ REDIRECT = Fault(302, headers=(("location", "https://login.example/?next=/"),))
 # What may answer at a URL that is not the service's: a portal, a login, nothing, some other API.
 STRANGERS = {"web page": WEB_PAGE, "login": REDIRECT, "nothing": refuse(404), "other API": answer({"status": "up"})}
 
-strangers = pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
 
-
-@strangers
-def test_dicom_url_of_something_else(embedded: Embedded, stranger: Fault) -> None:
+@pytest.mark.parametrize("stranger", ["web page", "login", "nothing", "other API"])
+def test_dicom_url_of_something_else(embedded: Embedded, stranger: str) -> None:
     """What is no DICOM service is a wrong setting: exit 78, the setting is named, nothing is written."""
     embedded.put("1.2.3")
-    embedded.dicom.always(stranger)
+    embedded.dicom.always(STRANGERS[stranger])
     ended = embedded.run("run", "--once", WORKER__RETRY_BUDGET="1h", code=78)
     assert ended.err.startswith(f"dicomcast: DICOM__URL: {embedded.dicom_url} is not a DICOM service")
     assert embedded.store.total_versions() == 0
     assert embedded.cursor == (0, 0)
 
 
-@strangers
-def test_fhir_url_of_something_else(embedded: Embedded, stranger: Fault) -> None:
+@pytest.mark.parametrize("stranger", ["web page", "login", "nothing"])
+def test_fhir_url_of_something_else(embedded: Embedded, stranger: str) -> None:
     """What has no CapabilityStatement is a wrong setting: exit 78, the setting is named, nothing is written."""
     embedded.put("1.2.3")
-    embedded.fhir.always(stranger)
+    embedded.fhir.always(STRANGERS[stranger])
     ended = embedded.run("run", "--once", WORKER__RETRY_BUDGET="1h", code=78)
     assert f"FHIR__URL: {embedded.fhir_url} is not the base URL of a FHIR server" in ended.err
     assert "<FHIR__URL>/metadata" in ended.err
