@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
-from dicomcast.errors import Conflict, Rejected
+from dicomcast.errors import Conflict, Rejected, Unanswered
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
 from dicomcast.identity import endpoint_id, origin, owns, study_id
 from dicomcast.mapping.dataset import Dataset
@@ -83,6 +83,8 @@ class Caster:
             except Conflict as error:
                 conflict = error
             self._memory.clear()
+        if isinstance(conflict, Unanswered):
+            raise conflict
         raise Rejected(f"study {delta.key.study_uid}: {conflict}, again and again", reason="conflict")
 
     def _patient_identifiers(self, deltas: Iterable[StudyDelta]) -> set[Identifier]:

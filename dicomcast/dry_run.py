@@ -15,6 +15,10 @@ from dicomcast.state import StateStore
 __all__ = ["DryRunServer", "DryRunStore"]
 
 
+# The version of what would have been written: no server knows it, so it goes into no If-Match.
+_UNWRITTEN = "dry-run"
+
+
 class DryRunServer(FhirServer):
     """A FHIR server that is searched, but not written to."""
 
@@ -24,8 +28,9 @@ class DryRunServer(FhirServer):
 
     async def write(self, writes: list[Write]) -> list[Written]:
         """Show the bundle, and answer as if it had been taken."""
-        self._show(dump_json(transaction(writes)))
-        return [Written(200 if write.version else 201, write.resource["id"], "dry-run") for write in writes]
+        known = [replace(write, version="") if write.version == _UNWRITTEN else write for write in writes]
+        self._show(dump_json(transaction(known)))
+        return [Written(200 if write.version else 201, write.resource["id"], _UNWRITTEN) for write in writes]
 
 
 class DryRunStore:

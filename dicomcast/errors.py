@@ -5,7 +5,9 @@
     + SourceReset                the archive's feed is behind our cursor: it was recreated
   x Retriable(retry_after)       wait and try again: the peer is down, throttling or garbled
     + Conflict                   409, 412: forget, re-read, re-merge
+      - Unanswered               a write that may have been done: look before doing it again
     + Stumbled                   500: the peer may be well, and this request's data bad; ask for something else
+    + NotItself                  a login page, a proxy's error: a wrong setting, or something stands in between
   x Rejected(status, codes)      this request will never succeed: the study steps aside (is parked)
     + NotFound                   404, 410
   x Fatal                        exit 77: somebody must act, or somebody else does
@@ -28,11 +30,13 @@ __all__ = [
     "Fatal",
     "LeaseLost",
     "NotFound",
+    "NotItself",
     "Rejected",
     "Retriable",
     "SourceReset",
     "StateError",
     "Stumbled",
+    "Unanswered",
     "Unauthorized",
 ]
 
@@ -82,6 +86,11 @@ class Retriable(DicomCastError):
         """Whether the peer has too much to do, rather than trouble with this request."""
         return self.status in (429, 503)
 
+    @property
+    def unsure(self) -> bool:
+        """Whether what was asked for may have been done all the same: no answer, or that of a gateway."""
+        return self.status in (None, 502, 504)
+
 
 class Conflict(Retriable):
     """Somebody else changed what we were about to write (409, 412)."""
@@ -89,6 +98,17 @@ class Conflict(Retriable):
 
 class Stumbled(Retriable):
     """The peer failed at this request (500): over the data that it is about, or altogether."""
+
+
+class Unanswered(Conflict):
+    """A write went out and no usable answer came back: what stands there now is not known."""
+
+
+class NotItself(Retriable):
+    """What answered is not the peer: a redirect to a login, a web page, JSON of something else.
+
+    From a peer that was met before it is waited out; at the first meeting it is a wrong setting.
+    """
 
 
 class Rejected(DicomCastError):

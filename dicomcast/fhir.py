@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from dicomcast.bundle import Write, batches, token, transaction
-from dicomcast.errors import ConfigError, Conflict, NotFound, Rejected, Retriable
+from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable, Unanswered
 from dicomcast.http import Answer, Http, dump_json, parse_json, refusal
 from dicomcast.mapping.values import JSON
 
@@ -68,7 +68,7 @@ class FhirServer:
         try:
             answer = await self._http.request("GET", "metadata", headers={"Accept": _FHIR_JSON}, budget=budget)
             statement = _resource(answer, "CapabilityStatement")
-        except Rejected as error:
+        except (Rejected, NotItself) as error:
             raise ConfigError(
                 f"FHIR__URL: {self._http.base_url} is not the base URL of a FHIR server ({error}). "
                 "The CapabilityStatement is expected at <FHIR__URL>/metadata."
@@ -157,6 +157,7 @@ class FhirServer:
 
         Raises:
             Conflict: somebody else changed one of them; nothing (transaction) is written.
+            Unanswered: whether they are written is not known.
             Rejected: the server will not have them.
         """
         if self.capabilities.transaction:
@@ -170,13 +171,18 @@ class FhirServer:
                 "",
                 content=dump_json(bundle),
                 headers={"Content-Type": _FHIR_JSON, "Accept": _FHIR_JSON, "Prefer": "return=minimal"},
+                resend=False,
             )
+            responses = [_written(response) for response in _entries(_resource(answer, "Bundle"), "response")]
+            if len(responses) != len(bundle["entry"]):
+                raise Retriable("the FHIR server did not answer every entry of a bundle", peer="fhir")
         except NotFound as error:
             # Some servers refuse to delete or to update what is gone: then it is time to look again.
             raise Conflict(str(error), peer="fhir", status=error.status, codes=error.codes) from None
-        responses = [_written(response) for response in _entries(_resource(answer, "Bundle"), "response")]
-        if len(responses) != len(bundle["entry"]):
-            raise Retriable("the FHIR server did not answer every entry of a bundle", peer="fhir")
+        except Retriable as error:
+            if error.unsure:
+                raise Unanswered(str(error), peer="fhir", status=error.status) from None
+            raise
         for response in responses:
             _refuse(response)
         return responses
@@ -210,7 +216,7 @@ def _resource(answer: Answer, kind: str) -> JSON:
     if isinstance(resource, dict) and resource.get("resourceType") == kind:
         return resource
     what = resource.get("resourceType", "JSON") if isinstance(resource, dict) else "no FHIR JSON"
-    raise Retriable(f"the FHIR server sent {what} where a {kind} was expected; see FHIR__URL", peer="fhir")
+    raise NotItself(f"the FHIR server sent {what} where a {kind} was expected; see FHIR__URL", peer="fhir")
 
 
 def _entries(bundle: JSON, member: str) -> Iterator[JSON]:

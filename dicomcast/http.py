@@ -19,18 +19,26 @@ import httpx
 import orjson
 import tenacity
 
-from dicomcast.errors import Conflict, DicomCastError, NotFound, Rejected, Retriable, Stumbled, Unauthorized
+from dicomcast.errors import (
+    Conflict,
+    DicomCastError,
+    NotFound,
+    NotItself,
+    Rejected,
+    Retriable,
+    Stumbled,
+    Unauthorized,
+)
 from dicomcast.limiter import Limiter
 
 __all__ = ["Answer", "Http", "dump_json", "issue_codes", "parse_json", "refusal"]
 
 # A wait between two tries never exceeds this, whatever a peer asks for.
 _LONGEST_WAIT = 300.0
-
-# What is repeated of an OperationOutcome: a code, and a FHIRPath without its literals.
-_CODE = re.compile(r"[a-z][a-z-]*")
-_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|(?<==)[\w.-]+")
-_PATH = re.compile(r"[\w.()\[\]$=…-]+")
+# issue.code is a code, and issue.expression a path, before a function whose arguments may be values. What else
+# servers put there may tell of a patient.
+_CODE = re.compile(r"[a-z]+(-[a-z]+)*")
+_PATH = re.compile(r"([A-Z]\w*(?:\[\d+\])?(?:\.[a-z]\w*(?:\[\d+\])?)+)(\.\w+\(.*)?", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +103,27 @@ class Http:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         budget: float | None = None,
-        at_once: tuple[type[Retriable], ...] = (Conflict,),
+        at_once: tuple[type[Retriable], ...] = (),
+        resend: bool = True,
     ) -> Answer:
         """Ask until there is an answer or the budget (in seconds) is spent; errors `at_once` are not worth a retry.
 
-        Everything that we send may be sent twice: reads, searches, and writes that carry If-Match, a
-        known id or a condition.
+        Whatever we send may be sent twice and does no harm; but a create that was done already would make
+        a second version, so without `resend` nothing is sent again that may have been done.
 
         Raises:
-            Retriable: the peer did not answer usably within the budget.
+            Retriable: the peer did not answer usably within the budget (`Conflict` and `NotItself` at once).
             Rejected: it refused this request (`NotFound`: does not have it).
             Unauthorized: it refused our credentials.
         """
         end = _now() + (self._budget if budget is None else budget)
+
+        def again(error: BaseException) -> bool:
+            useless = isinstance(error, (Conflict, NotItself, *at_once))
+            return isinstance(error, Retriable) and not useless and (resend or not error.unsure)
+
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, Retriable) and not isinstance(e, at_once)),
+            retry=tenacity.retry_if_exception(again),
             wait=_wait,
             # Before the wait, not after it: a wait that outlasts the budget is not worth starting.
             stop=lambda state: self._stop.is_set() or _now() + state.upcoming_sleep > end,
@@ -201,7 +215,7 @@ def refusal(
             return Retriable(said, peer=peer, status=status, codes=codes, retry_after=retry_after)
         case status if status < 400:
             said = f"{said}, which is no answer: is the URL right, and what stands in between?"
-            return Retriable(said, peer=peer, status=status)
+            return NotItself(said, peer=peer, status=status)
         case _:
             return Rejected(said, reason="refused", peer=peer, status=status, codes=codes)
 
@@ -250,10 +264,9 @@ def _issue_code(issue: Any) -> str:
     if not isinstance(issue, dict):
         return ""
     code, where = issue.get("code"), issue.get("expression")
-    # Names and indexes only: the literals of a FHIRPath may be a patient's.
-    said = [_LITERAL.sub("…", one) for one in (where if isinstance(where, list) else [where]) if isinstance(one, str)]
-    words = [code if isinstance(code, str) and _CODE.fullmatch(code) else "", *filter(_PATH.fullmatch, said)]
-    return " ".join(filter(None, words))[:120]
+    paths = [_PATH.fullmatch(one) for one in (where if isinstance(where, list) else [where]) if isinstance(one, str)]
+    said = [code if isinstance(code, str) and _CODE.fullmatch(code) else "", *(path[1] for path in paths if path)]
+    return " ".join(filter(None, said))[:120]
 
 
 def parse_json(content: bytes, *, exact: bool = False) -> Any:

@@ -132,7 +132,9 @@ class Worker:
         try:
             await work
         except asyncio.CancelledError:
-            _log.warning("window.dropped", reason="it did not finish in time after the stop signal")
+            said = "the window in hand did not finish in time: a peer keeps its answer back"
+            _log.warning("window.dropped", reason=said)
+            self._trouble = self._trouble or Retriable(said)
         except _PASSING:
             if expired or not self._stop.is_set():
                 raise

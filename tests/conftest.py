@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis' pace, and the FHIR servers that are not ours."""
+"""What all tests share: hypothesis' pace, the embedded servers over HTTP, and the FHIR servers that are not ours."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.servers import DIFFERENT, SERVERS, require, running
+from tests.servers.embedded import Embedded, embedded_servers
 from tests.servers.site import Site, site_at
 
 _CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -44,3 +45,10 @@ def site(real_server: str, tmp_path: Path) -> Iterator[Site]:
     """An archive, a corner of the server for this test alone, and the command line between them."""
     with site_at(real_server, tmp_path) as site:
         yield site
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Embedded]:
+    """An archive and a FHIR server over HTTP, and the installed command to run on them."""
+    with embedded_servers(tmp_path) as servers:
+        yield servers

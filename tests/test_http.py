@@ -13,20 +13,20 @@ import httpx
 import pytest
 
 from dicomcast.auth import BearerToken, basic
-from dicomcast.errors import Conflict, DicomCastError, NotFound, Rejected, Retriable, Stumbled, Unauthorized
+from dicomcast.errors import Conflict, DicomCastError, NotFound, NotItself, Rejected, Retriable, Stumbled, Unauthorized
 from dicomcast.http import Http
 from tests.answers import BASE, SECRET, peer, refused
 
 # --- Status codes ---
 
 STATUS = {
-    300: Retriable,
-    301: Retriable,
-    302: Retriable,
-    303: Retriable,
-    304: Retriable,
-    307: Retriable,
-    308: Retriable,
+    300: NotItself,
+    301: NotItself,
+    302: NotItself,
+    303: NotItself,
+    304: NotItself,
+    307: NotItself,
+    308: NotItself,
     400: Rejected,
     401: Unauthorized,
     403: Unauthorized,

@@ -72,7 +72,7 @@ async def test_retried_until_it_is_answered() -> None:
     assert (peer.http.requests, peer.http.retries) == (3, 2)
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 302])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 async def test_what_is_retried(status: int) -> None:
     """What may pass by itself is asked again."""
     peer = Peer(say(status), say(200))

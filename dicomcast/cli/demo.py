@@ -43,7 +43,9 @@ class _Servers:
 
 
 def demo(
-    folder: Annotated[Path | None, typer.Argument(help="Your own DICOM files; pydicom's if left out.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(exists=True, help="Your own DICOM files; pydicom's if left out.")
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Keep both servers up, and print curl lines to try.")] = False,
 ) -> None:
     """Store DICOM files in an embedded archive and see them arrive in an embedded FHIR server.
@@ -66,8 +68,11 @@ def _shipped() -> Path:
 
 
 def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -87,13 +92,18 @@ async def _demo(servers: _Servers, paths: list[Path], state: Path) -> None:
     archive, fhir = Http("dicom", servers.dicom), Http("fhir", servers.fhir)
     try:
         stored, known, refused = await _store(archive, paths)
+        if not stored:
+            raise ConfigError(f"none of the DICOM files is an instance that can be stored ({len(paths)} refused)")
         print(f"1. Stored {stored} instances from {len(paths)} DICOM files in the archive (STOW-RS).")
         print(f"   {known} more are among them already, in another encoding; {refused} are no complete instances.\n")
         print(f"2. Cast the change feed into FHIR:      {await _cast(servers, state)}")
-        study, series, instance = await _largest_series(archive)
-        await archive.request("DELETE", f"v2/studies/{study}/series/{series}/instances/{instance}")
+        (study, series, instance), size = await _largest_series(archive)
         await _bulk_update(archive, study)
-        print("3. Deleted one instance of a study, and corrected its description by a bulk update.")
+        if size > 1:
+            await archive.request("DELETE", f"v2/studies/{study}/series/{series}/instances/{instance}")
+            print("3. Deleted one instance of a study, and corrected its description by a bulk update.")
+        else:
+            print("3. Corrected the description of a study by a bulk update.")
         print(f"4. Cast what changed:                   {await _cast(servers, state)}")
         print(f"5. Cast again, with nothing new:        {await _cast(servers, state)}\n")
         await _show(fhir, study)
@@ -145,12 +155,13 @@ async def _query(peer: Http, url: str, accept: str) -> Any:
     return parse_json(answer.content) if answer.content else []
 
 
-async def _largest_series(archive: Http) -> tuple[str, str, str]:
-    """(study, series, instance): an instance of the series with the most of them."""
+async def _largest_series(archive: Http) -> tuple[tuple[str, ...], int]:
+    """(study, series, instance) of an instance of the series with the most of them, and how many these are."""
     found = await _query(archive, "v2/instances?limit=200", "application/dicom+json")
     uids = [tuple(one[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018")) for one in found]
-    study, series, instance = max(uids, key=lambda one: ([two[1] for two in uids].count(one[1]), one))
-    return study, series, instance
+    sizes = Counter(one[1] for one in uids)
+    example = max(uids, key=lambda one: (sizes[one[1]], one))
+    return example, sizes[example[1]]
 
 
 async def _bulk_update(archive: Http, study: str) -> None:

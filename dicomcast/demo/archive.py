@@ -238,6 +238,12 @@ class Archive:
             for number, (name, created) in enumerate(self._created.items(), start=1)
         ]
 
+    @property
+    @_serialised
+    def length(self) -> int:
+        """How many entries the feed has."""
+        return len(self._by_sequence)
+
     # What follows makes happen what a real service does rarely, and at a bad time.
 
     @_serialised

@@ -89,6 +89,10 @@ class FhirStore:
         """All versions, oldest first; none if there never was such a resource."""
         return self._history.get(f"{kind}/{id}", [])
 
+    def histories(self) -> Iterable[Sequence[Version]]:
+        """The versions of each resource that there ever was, deleted ones too."""
+        return [history for history in self._history.values() if history]
+
     def latest(self, kind: str, id: str) -> Version | None:
         """The newest version, which may be a deletion; None if there never was such a resource."""
         history = self.history(kind, id)

@@ -16,7 +16,7 @@ from dicomcast.dicom import by_sequence, by_time
 from dicomcast.dicom.entries import entries
 from dicomcast.dicom.ticks import TICKS, moment, text, ticks
 from dicomcast.dicom.wado import Dicomweb
-from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset, Stumbled
+from dicomcast.errors import ConfigError, NotItself, Rejected, Retriable, SourceReset, Stumbled
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.identity import DEFAULT_PARTITION, canonical, dicomweb_base
 from dicomcast.model import Cursor, Entry, Instance, InstanceKey, StudyDelta, StudyKey, Window
@@ -52,13 +52,14 @@ class AzureFeed:
             self.version = self._choose(cursor)
             self._partitioned = await self._has_partitions()
             latest = await self.latest()
-            if cursor is not None and cursor.timestamp:
-                self._refuse_reset(cursor, latest)
-                await self._recognise(cursor, latest)
-        except Rejected as error:
+        except (Rejected, NotItself) as error:
             raise ConfigError(
                 f"DICOM__URL: {self._http.base_url} is not a DICOM service with a change feed ({error})"
             ) from None
+        if cursor is not None and cursor.timestamp:
+            self._refuse_reset(cursor, latest)
+            with _refusals_waited_for():
+                await self._recognise(cursor, latest)
 
     async def _versions(self, budget: float | None) -> frozenset[str]:
         """Ask the newest version which there are (`api-supported-versions`), or else each whether it is there."""
@@ -70,7 +71,6 @@ class AzureFeed:
             except Rejected as error:
                 refused = error
                 continue
-            _page(answer, preflight=True)
             offered.add(version)
             names = re.findall(r"[\w.-]+", answer.headers.get("api-supported-versions", ""))
             if names:
@@ -246,11 +246,11 @@ class AzureFeed:
         return list(await self._rows("v2", query))
 
     async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
-        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing. Then it is read without."""
+        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing, or no JSON. Then without."""
         whole = query | {"includeMetadata": "true"}
         try:
             return _page(await self._http.request("GET", f"{version}/changefeed", params=whole, at_once=(Stumbled,)))
-        except (Rejected, Stumbled):
+        except (Rejected, Stumbled, NotItself):
             return await self._bare_rows(version, query)
 
     async def _bare_rows(self, version: str, query: dict[str, str]) -> list[Entry]:
@@ -267,16 +267,14 @@ def _refusals_waited_for() -> Iterator[None]:
         raise Retriable(f"the change feed cannot be read at present ({error})") from None
 
 
-def _page(answer: Answer, *, preflight: bool = False) -> list[Entry]:
+def _page(answer: Answer) -> list[Entry]:
     if answer.status == 204 or not answer.content.strip():
         return []
     try:
         return list(entries(parse_json(answer.content)))
     except ValueError:
-        problem = "what answers at DICOM__URL sent no JSON for a page of the change feed"
-        if preflight:
-            raise Rejected(f"{problem}; is it a web page?", reason="not-json") from None
-        raise Retriable(problem) from None
+        said = "what answers at DICOM__URL sent no JSON for a page of the change feed; is it a web page?"
+        raise NotItself(said, peer="dicom") from None
 
 
 def _newest(answer: Answer) -> Cursor:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from dicomcast.dicom.ticks import ticks
-from dicomcast.errors import Retriable
+from dicomcast.errors import NotItself, Retriable
 from dicomcast.identity import DEFAULT_PARTITION
 from dicomcast.mapping.dataset import clean
 from dicomcast.mapping.tags import select
@@ -32,11 +32,11 @@ def entries(page: Any) -> Iterator[Entry]:
 def entry(row: Any) -> Entry:
     """One row; keys and enum values in any case, unknown fields ignored."""
     if not isinstance(row, dict):
-        raise Retriable("the change feed sent a row that is not an object; see DICOM__URL")
+        raise NotItself("the change feed sent a row that is not an object; see DICOM__URL", peer="dicom")
     fields = {key.lower(): value for key, value in row.items()}
     sequence, timestamp = fields.get("sequence"), fields.get("timestamp")
     if not isinstance(sequence, int) or not isinstance(timestamp, str):
-        raise Retriable("the change feed sent a row without sequence or timestamp; see DICOM__URL")
+        raise NotItself("the change feed sent a row without sequence or timestamp; see DICOM__URL", peer="dicom")
     try:
         ticks(timestamp)
     except ValueError:

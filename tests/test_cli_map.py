@@ -1,0 +1,80 @@
+"""`map`: files in, one Bundle on stdout, offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.datadict import tag_for_keyword
+
+from tests.harness import dataset
+from tests.servers.embedded import Embedded
+
+FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+CT, MR = FILES / "CT_small.dcm", FILES / "MR_small.dcm"
+
+
+def uids(bundle: dict[str, Any]) -> set[str]:
+    """The StudyInstanceUIDs of a Bundle's ImagingStudies."""
+    assert (bundle["resourceType"], bundle["type"]) == ("Bundle", "transaction")
+    resources = [entry["resource"] for entry in bundle["entry"]]
+    found = {one["identifier"][0]["value"] for one in resources if one["resourceType"] == "ImagingStudy"}
+    return {value.removeprefix("urn:oid:") for value in found}
+
+
+def study_uid(file: Path) -> str:
+    """The StudyInstanceUID of a DICOM file."""
+    return str(pydicom.dcmread(file, specific_tags=[tag_for_keyword("StudyInstanceUID")]).StudyInstanceUID)
+
+
+def run(embedded: Embedded, *arguments: str | Path, code: int = 0, stdin: str = "") -> Any:
+    """`map` without any setting: it needs none."""
+    none = dict.fromkeys(("DICOM__URL", "FHIR__URL", "PATIENT__SYSTEM", "STATE__URL"), "")
+    return embedded.run("map", *arguments, code=code, stdin=stdin, **none)
+
+
+def test_files_folders_and_json_together(embedded: Embedded) -> None:
+    """DICOM files, a folder of them and DICOM JSON become one Bundle with each study once."""
+    folder = embedded.folder / "scans" / "deeper"
+    folder.mkdir(parents=True)
+    (folder / "one.dcm").write_bytes(MR.read_bytes())
+    (folder / "again.dcm").write_bytes(MR.read_bytes())
+    array = embedded.folder / "studies.json"
+    array.write_text(json.dumps([dataset("1.2.3", "1.2.3.1", "1.2.3.1.1"), dataset("1.2.4", "1.2.4.1", "1.2.4.1.1")]))
+    ended = run(embedded, CT, embedded.folder / "scans", array)
+    assert uids(ended.json) == {study_uid(CT), study_uid(MR), "1.2.3", "1.2.4"}
+    assert ended.err == ""
+    assert ended.out.count("\n") == 1
+    assert not embedded.state.exists()
+
+
+def test_stdin_pretty_and_issues(embedded: Embedded) -> None:
+    """DICOM JSON comes in by `-`; --pretty indents, and --issues names on stderr what is odd, without its value."""
+    odd = dataset("1.2.3", "1.2.3.1", "1.2.3.1.1", StudyDate="the day before", PatientName="Doe^Jane")
+    ended = run(embedded, "--pretty", "--issues", "-", stdin=json.dumps(odd))
+    assert uids(ended.json) == {"1.2.3"}
+    assert ended.out.startswith('{\n  "resourceType": "Bundle"')
+    assert [line.split()[:2] for line in ended.err.splitlines()] == [["warning:", "00080020"]]
+    assert "the day before" not in ended.err + ended.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("picture.dcm", b"\x89PNG\r\n\x1a\n" * 40, "this is not a DICOM file (no DICM after 128 bytes)"),
+        ("cut.json", b'{"00100010": {"vr": "PN", "Va', "this is neither a DICOM file nor JSON"),
+        ("other.json", b'[1, "two"]', "this JSON is not DICOM JSON: an array of objects is expected"),
+        ("without.json", b'{"00100020": {"vr": "LO", "Value": ["1"]}}', "this dataset has no StudyInstanceUID"),
+    ],
+)
+def test_garbage_beside_a_good_file(embedded: Embedded, name: str, content: bytes, said: str) -> None:
+    """What cannot be read is named with its reason, the rest is mapped, and the exit code is 1."""
+    (embedded.folder / name).write_bytes(content)
+    ended = run(embedded, name, CT, "missing.dcm", code=1)
+    assert uids(ended.json) == {study_uid(CT)}
+    first, second = ended.err.splitlines()
+    assert first.startswith(f"dicomcast: {name}: {said}")
+    assert second == "dicomcast: missing.dcm: No such file or directory"
