@@ -161,8 +161,8 @@ class Patients:
             return self._write(existing, claim)
         if self._mode == "update":
             # What DICOM does not know is no reason to erase what the EHR knows.
-            after = overlay(existing, _with_identifier(existing, claim.desired), ())
-            return _changed(existing, after)
+            known = {name: value for name, value in claim.desired.items() if name != "identifier"}
+            return _changed(existing, overlay(existing, known, ()))
         return []
 
     def _write(self, existing: JSON, claim: _Claim) -> list[Write]:

@@ -98,8 +98,8 @@ class Synchronizer:
         return await self.retry([row.key for row in await self._store.due(self._feed.source, self._clock())])
 
     async def retry(self, keys: Collection[StudyKey]) -> list[Cast]:
-        """Cast snapshots of these studies."""
-        return await self._cast_beside_the_feed([StudyDelta(key, snapshot=True) for key in keys])
+        """Cast snapshots of these studies; one that cannot be named cannot be read either, and stays as it is."""
+        return await self._cast_beside_the_feed([StudyDelta(key, snapshot=True) for key in keys if key.study_uid])
 
     async def hand_over(self, keys: Collection[StudyKey]) -> None:
         """Ask the worker that is active to cast these studies at its next turn."""

@@ -183,7 +183,12 @@ def test_unknown_action_is_kept_as_such() -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [1, "text", {}, {"sequence": "x", "timestamp": "y"}, {"sequence": 1, "timestamp": "y"}]
+    "garbage",
+    [
+        *(1, "text", {}),
+        *({"sequence": "x", "timestamp": "y"}, {"sequence": 1, "timestamp": "y"}),
+        {"sequence": 2**63, "timestamp": "2026-01-01T00:00:00Z"},
+    ],
 )
 def test_rows_that_are_no_rows_stop_the_feed(garbage: Any) -> None:
     """What cannot even be numbered cannot be settled: nothing is taken from such a page."""

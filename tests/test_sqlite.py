@@ -65,6 +65,18 @@ async def test_a_file_of_a_newer_version(path: Path) -> None:
     database.close()
 
 
+async def test_the_database_of_something_else(tmp_path: Path) -> None:
+    """Another program's file gets no tables of ours."""
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE customers (name TEXT)")
+    database.close()
+    assert "something else" in await load_fails(path, ConfigError)
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("customers",)]
+    database.close()
+
+
 @pytest.mark.parametrize("content", [b"not a database, a letter" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
 async def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     """It is told from a store, and not overwritten."""

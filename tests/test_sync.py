@@ -308,3 +308,16 @@ async def test_a_replay_of_a_part_makes_no_part_of_a_study(harness: Harness) -> 
     async for _ in harness.synchronizer.replay(2, 2):
         pass
     assert harness.study()["numberOfInstances"] == 3
+
+
+async def test_a_patient_of_an_ehr_keeps_its_identifier_when_updated(harness: Harness) -> None:
+    """PATIENT__MODE=update writes what DICOM knows; how the EHR writes the identifier is the EHR's."""
+    updating = Harness(api=harness.api, mode="update")
+    identifier = {"use": "secondary", "system": SYSTEM, "value": "P1", "period": {"start": "2020"}}
+    updating.store.put({"resourceType": "Patient", "id": "ehr", "identifier": [identifier], "gender": "male"})
+    updating.put("1.2", "1.2.1", "1.2.1.1", PatientName="Doe^Jane")
+    await updating.cast()
+    (patient,) = updating.patients()
+    assert patient["identifier"] == [identifier]
+    assert (patient["gender"], patient["name"][0]["family"]) == ("male", "Doe")
+    await updating.close()

@@ -18,6 +18,9 @@ from dicomcast.vitals import Backlog
 
 __all__ = ["config", "status"]
 
+# In seconds: somebody is waiting for the answer.
+_PATIENCE = 10
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 
 
@@ -47,10 +50,13 @@ async def _status(app: App) -> dict[str, Any]:
     rows, now = await app.store.parked(app.feed.source), datetime.now(UTC)
     problem, latest = "", Cursor()
     try:
-        await app.feed.open(checkpoint.cursor, budget=5)
+        async with asyncio.timeout(_PATIENCE):
+            await app.feed.open(checkpoint.cursor, budget=_PATIENCE / 2)
         latest = app.feed.newest
     except Retriable as error:
         problem = str(error)
+    except TimeoutError:
+        problem = f"the archive does not answer within {_PATIENCE} seconds"
     backlog = Backlog.of(checkpoint.cursor or Cursor(), latest, rows)
     return {
         "source": app.feed.source,

@@ -35,7 +35,7 @@ def entry(row: Any) -> Entry:
         raise NotItself("the change feed sent a row that is not an object; see DICOM__URL", peer="dicom")
     fields = {key.lower(): value for key, value in row.items()}
     sequence, timestamp = fields.get("sequence"), fields.get("timestamp")
-    if not isinstance(sequence, int) or not isinstance(timestamp, str):
+    if not isinstance(sequence, int) or not 0 <= sequence < 2**63 or not isinstance(timestamp, str):
         raise NotItself("the change feed sent a row without sequence or timestamp; see DICOM__URL", peer="dicom")
     try:
         ticks(timestamp)

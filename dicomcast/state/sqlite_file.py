@@ -65,6 +65,8 @@ def _migrate(database: sqlite3.Connection, path: str, schema: str, version: int)
     if found > version:
         raise ConfigError(f"STATE__URL: {path} was written by a newer dicomcast; use that, or a new file")
     if found < version:
+        if not found and database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise ConfigError(f"STATE__URL: {path} is the database of something else; give dicomcast a file of its own")
         for statement in filter(str.strip, schema.split(";")):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {version}")
