@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
@@ -35,6 +37,23 @@ class Watch:
         credentials = {"FHIR__AUTH__KIND": "bearer", "FHIR__AUTH__TOKEN": name}
         self.workers[name] = self.embedded.start("run", **SETTINGS, **credentials)
 
+    def pause(self, name: str) -> None:
+        """Stop a worker, but not while it holds the lock of the file: then nobody could take over."""
+        self.workers[name].signal(SIGSTOP)
+        while self._locked():
+            self.workers[name].signal(SIGCONT)
+            self.workers[name].signal(SIGSTOP)
+
+    def _locked(self) -> bool:
+        """Whether somebody holds the lock for longer than a write takes."""
+        with closing(sqlite3.connect(self.embedded.state, timeout=2, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            database.execute("ROLLBACK")
+            return False
+
     def look(self) -> None:
         """Neither the sequence, nor the revision, nor the epoch ever goes back."""
         sequence, revision = self.embedded.cursor
@@ -50,7 +69,11 @@ class Watch:
             self.look()
             return condition()
 
-        until(what, reached)
+        try:
+            until(what, reached)
+        except AssertionError as error:
+            logs = "\n".join(f"{name}: {running.said[-1500:]}" for name, running in self.workers.items())
+            raise AssertionError(f"{error}\n{logs}") from None
 
     def until_settled(self, windows: int) -> None:
         """Wait until so many windows more are settled."""
@@ -95,7 +118,7 @@ def test_an_owner_that_wakes_up_too_late(embedded: Embedded, watch: Watch, momen
     embedded.fhir.script(fault, on="ImagingStudy/_search" if moment == "before its write" else "POST /fhir/?$")
     embedded.put("1.2.3", instance="2")
     watch.until("the first worker is in the middle of it", gate.arrived.is_set)
-    watch.workers["first"].signal(SIGSTOP)
+    watch.pause("first")
     embedded.put("1.2.3", instance="3")
     sent, _, epoch = watch.writes("first"), *watch.seen[1:]
 
@@ -132,7 +155,7 @@ def test_killed_and_paused_at_random(embedded: Embedded, watch: Watch, tmp_path:
             watch.workers.pop(name).process.send_signal(SIGKILL)
             watch.start(name)
             continue
-        watch.workers[name].signal(SIGSTOP)
+        watch.pause(name)
         traffic.flow(5)
         watch.until_settled(1)  # by the other one, or before the pause
         watch.workers[name].signal(SIGCONT)
