@@ -56,8 +56,9 @@ bench: $(VENV)/.dev ## Measure, as ratios within one run.
 	$(BIN)/python benchmarks/mapping.py
 
 soak: $(VENV)/.dev ## The property tests, and the command killed and paused at random, for long.
-	DICOMCAST_TEST_PROFILE=soak $(BIN)/pytest --timeout 3600 tests/test_convergence.py tests/test_change_feed_laws.py \
-		tests/test_state_machine.py tests/test_junk.py tests/test_crash.py tests/test_two_workers.py
+	DICOMCAST_TEST_PROFILE=soak $(BIN)/pytest --timeout 3600 \
+		tests/sync/test_convergence.py tests/sync/test_state_machine.py tests/feed/test_change_feed_laws.py \
+		tests/core/test_junk.py tests/cli/test_crash.py tests/cli/test_two_workers.py
 
 docs: $(VENV)/.dev ## Write the generated pages.
 	$(BIN)/python docs/generate.py

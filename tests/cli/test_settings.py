@@ -608,7 +608,7 @@ def test_duration_prints_short() -> None:
 
 def test_reference_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The page is what the code says now, `--check` tells when it is not, and a run mends it."""
-    script = Path(__file__).parent.parent / "docs" / "generate.py"
+    script = Path(__file__).parents[2] / "docs" / "generate.py"
     spec = importlib.util.spec_from_file_location("generate", script)
     assert spec is not None and spec.loader is not None
     generate = importlib.util.module_from_spec(spec)

@@ -16,7 +16,7 @@ from dicomcast.metrics import INSTRUMENTS
 from dicomcast.settings import Settings
 from dicomcast.settings_sources import variables
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sorted(ROOT.glob("docs/**/*.md"))}
 ERRORS = PAGES["docs/reference/errors.md"]
 SOURCES = [path for path in sorted(ROOT.glob("dicomcast/**/*.py")) if "demo" not in path.relative_to(ROOT).parts]

@@ -1,4 +1,4 @@
-"""The mapping by example: tests/golden holds DICOM JSON and the Bundle that it has to become, written by hand.
+"""The mapping by example: tests/core/golden holds DICOM JSON and the Bundle that it has to become, written by hand.
 
 The site of the examples has a system for PatientIDs and one for the issuer LAB, and no time zone.
 """

@@ -17,7 +17,7 @@ import pytest
 from tests.faults import Fault, Gate
 from tests.history import content, idle_versions
 from tests.servers.embedded import Embedded, Running, until
-from tests.test_crash import cast_afresh
+from tests.cli.test_crash import cast_afresh
 from tests.traffic import Traffic
 
 SETTINGS = {"WORKER__POLL_INTERVAL": "1s", "WORKER__LEASE": "1s", "WORKER__WINDOW": "5", "WORKER__RETRY_BUDGET": "5s"}

@@ -12,7 +12,7 @@ from dicomcast.model import Checkpoint
 from dicomcast.state.sqlite import SqliteStore
 from tests.settling import FEED
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def process(*arguments: object) -> subprocess.Popen[str]:
