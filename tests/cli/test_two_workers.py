@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.cli.test_crash import cast_afresh
 from tests.faults import Fault, Gate
 from tests.history import content, idle_versions
 from tests.servers.embedded import Embedded, Running, until
-from tests.cli.test_crash import cast_afresh
 from tests.traffic import Traffic
 
 SETTINGS = {"WORKER__POLL_INTERVAL": "1s", "WORKER__LEASE": "1s", "WORKER__WINDOW": "5", "WORKER__RETRY_BUDGET": "5s"}
