@@ -29,8 +29,8 @@ def bundles(out: str) -> list[dict[str, Any]]:
         (["run", "--max-duration", "soon"], "write a duration such as 30s"),
         (["run", "--replay-to", "5"], "--replay-to needs a --replay-from"),
         (["replay"], "say what to replay"),
-        (["parked", "retry"], "say which: --all, or --study UID, or --reason SLUG"),
-        (["parked", "drop", "--all", "--study", "1.2.3"], "say which: --all, or --study UID, or --reason SLUG"),
+        (["parked", "drop"], "say which: --all, or --study UID, or --reason SLUG"),
+        (["parked", "retry", "--all", "--study", "1.2.3"], "say which: --all, or --study UID, or --reason SLUG"),
     ],
 )
 def test_usage_errors(embedded: Embedded, arguments: list[str], said: str) -> None:

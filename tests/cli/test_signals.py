@@ -101,13 +101,12 @@ def test_in_standby(embedded: Embedded) -> None:
     casts_the_rest(embedded)
 
 
-@both
-def test_between_polls(embedded: Embedded, number: Signals) -> None:
+def test_between_polls(embedded: Embedded) -> None:
     """A worker that waits for the next poll ends at once; there was nothing left to do."""
     running = embedded.start("run", **ENDLESS)
     until("the feed is read to its end", lambda: embedded.cursor[0] == 203)
-    running.signal(number)
-    assert ends_well(embedded, running, number) == "dicomcast: 3 created; 0 parked"
+    running.signal(SIGTERM)
+    assert ends_well(embedded, running, SIGTERM) == "dicomcast: 3 created; 0 parked"
     casts_the_rest(embedded)
 
 

@@ -21,7 +21,7 @@ from tests.servers.embedded import Embedded, Running, until
 from tests.traffic import Traffic
 
 SETTINGS = {"WORKER__POLL_INTERVAL": "1s", "WORKER__LEASE": "1s", "WORKER__WINDOW": "5", "WORKER__RETRY_BUDGET": "5s"}
-ROUNDS = 60 if os.environ.get("DICOMCAST_TEST_PROFILE") == "soak" else 6
+ROUNDS = 60 if os.environ.get("DICOMCAST_TEST_PROFILE") == "soak" else 4
 
 
 @dataclass(slots=True)

@@ -21,6 +21,8 @@ from socket import socket
 from sqlite3 import OperationalError, connect
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
+
 from dicomcast.demo.archive import DEFAULT_PARTITION, Archive
 from dicomcast.demo.dicom_service import dicom_service
 from dicomcast.demo.fhir_server import fhir_server
@@ -101,6 +103,11 @@ class Embedded:
         self.dicom = Faults(dicom_service(self.archive))
         self.fhir = Faults(fhir_server(self.store, **self.fhir_options))
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As an application, the FHIR server at its path, and the archive everywhere else."""
+        app = self.fhir if scope.get("path", "").startswith("/fhir") else self.dicom
+        await app(scope, receive, send)
+
     @property
     def state(self) -> Path:
         """The state store's file."""
@@ -180,10 +187,10 @@ class Embedded:
 
 @contextmanager
 def embedded_servers(folder: Path, **options: Any) -> Iterator[Embedded]:
-    """Both servers on ports of their own; `options` are those of `Embedded`."""
+    """Both servers, on one port of their own; `options` are those of `Embedded`."""
     servers = Embedded(folder, **options)
-    with serve(servers.dicom) as servers.dicom_url, serve(servers.fhir) as base:
-        servers.fhir_url = f"{base}/fhir"
+    with serve(servers) as servers.dicom_url:
+        servers.fhir_url = f"{servers.dicom_url}/fhir"
         try:
             yield servers
         finally:
