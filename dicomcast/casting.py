@@ -49,7 +49,7 @@ class Caster:
         self._fence = fence
         self._memory = Memory(fhir)
         self._patients = Patients(fhir, self._memory, feed, rules, mode)
-        self._tells_creates = False
+        self._tells_creates: bool | None = None
         self._endpoints: dict[str, str] = {}
         self._endpoint_lock = asyncio.Lock()
 
@@ -74,12 +74,14 @@ class Caster:
             Retriable: a peer is not there; nothing is known of the study.
             Fatal: a peer refuses our credentials.
         """
+        wrote = False
         for _ in range(_CONFLICTS):
             try:
-                return await self._cast(await self._whole(delta), complete=complete)
+                outcome = await self._cast(await self._whole(delta), complete=complete)
+                return Outcome.CREATED if wrote and outcome is Outcome.UNCHANGED else outcome
             except _Overtaken as error:
                 conflict: Conflict = error
-                delta = StudyDelta(delta.key, snapshot=True)
+                delta, wrote = StudyDelta(delta.key, snapshot=True), True
             except Conflict as error:
                 conflict = error
             self._memory.clear()
@@ -133,13 +135,17 @@ class Caster:
     def _refuse_overtaken(self, key: StudyKey, writes: Sequence[Write], answers: Sequence[Written]) -> None:
         """A create that finds something there is answered with 200 (R4 http.html#upsert, #ccreate).
 
-        Some servers answer 200 to every PUT; one that was seen to answer 201 is not of these.
+        Some servers answer 200 to every PUT. One that was seen to answer 201 is not of these; of one that we do
+        not know yet the first 200 is taken at its word, which costs a read.
         """
+        known = self._tells_creates
         for write, written in zip(writes, answers, strict=True):
-            self._tells_creates = self._tells_creates or (write.method is Method.PUT and written.status == 201)
-            creates = write.method is Method.POST or (self._tells_creates and write.method is Method.PUT)
-            found = creates and not write.version and written.status == 200
-            if found and write.resource["resourceType"] == "ImagingStudy":
+            if write.method is Method.DELETE or write.version:
+                continue
+            if write.method is Method.PUT:
+                self._tells_creates = bool(self._tells_creates) or written.status == 201
+            study = write.resource["resourceType"] == "ImagingStudy"
+            if study and written.status == 200 and (write.method is Method.POST or known is not False):
                 raise _Overtaken(
                     f"study {key.study_uid}: somebody else created its ImagingStudy meanwhile", peer="fhir"
                 )

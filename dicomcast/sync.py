@@ -15,7 +15,7 @@ import structlog
 
 from dicomcast.casting import Caster
 from dicomcast.dicom.feed import Feed
-from dicomcast.errors import Rejected, Retriable
+from dicomcast.errors import LeaseLost, Rejected, Retriable
 from dicomcast.fhir import FhirServer
 from dicomcast.grouping import group
 from dicomcast.model import Checkpoint, Outcome, Parked, StudyDelta, StudyKey
@@ -161,6 +161,10 @@ class Synchronizer:
                 cast = Cast(delta.key, await self._caster.cast(delta, complete=complete))
             except Rejected as error:
                 return self._step_aside(delta, row, error)
+            except LeaseLost:
+                # A write of ours may have come after our successor's: it has to look at this study once more.
+                await self.hand_over([delta.key])
+                raise
         _log.debug("study.cast", study=delta.key.study_uid, outcome=cast.outcome.value)
         return cast
 

@@ -11,7 +11,7 @@ import typer
 
 from dicomcast import telemetry
 from dicomcast.app import App, build
-from dicomcast.errors import Retriable
+from dicomcast.errors import DicomCastError
 from dicomcast.model import Cursor
 from dicomcast.settings import effective, load_settings
 from dicomcast.vitals import Backlog
@@ -53,7 +53,7 @@ async def _status(app: App) -> dict[str, Any]:
         async with asyncio.timeout(_PATIENCE):
             await app.feed.open(checkpoint.cursor, budget=_PATIENCE / 2)
         latest = app.feed.newest
-    except Retriable as error:
+    except DicomCastError as error:  # what the store knows is worth telling all the same
         problem = str(error)
     except TimeoutError:
         problem = f"the archive does not answer within {_PATIENCE} seconds"

@@ -92,7 +92,7 @@ def retry(every: All = False, study: Study = None, reason: Reason = None, as_jso
 
 @app.command()
 def drop(every: All = False, study: Study = None, reason: Reason = None, as_json: Json = False) -> None:
-    """Forget them: they are not tried again, until their study changes or is replayed.
+    """Forget them: they are not tried again, and what they missed is missing until `replay --replay-study UID`.
 
     Example: dicomcast parked drop --study 1.2.840.113619.2.55.3
     """

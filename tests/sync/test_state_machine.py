@@ -155,6 +155,7 @@ class Sync(RuleBasedStateMachine):
 
         async def take_over() -> None:
             self.time_passes(10)
+            stalled.put("1.2", "1.2.9", "1.2.9.9")  # so that the successor knows more
             rival = Harness(api=stalled.api, window=stalled.window, rival_of=stalled)
             async for _ in rival.synchronizer.drain(await rival.open()):
                 pass
