@@ -270,6 +270,9 @@ class Worker:
                 if not self._stop.is_set():
                     await self._due.wait()
         finally:
+            # It cancels a poke that was due and has not run yet, and would log that with a traceback: let it run.
+            scheduler.pause()
+            await asyncio.sleep(0)
             scheduler.shutdown(wait=False)
 
     async def _poke(self) -> None:
