@@ -110,7 +110,6 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             tenure,
             caster,
             clock=_now,
-            from_beginning=settings.worker.start == "beginning",
             concurrency=settings.worker.concurrency,
             window=settings.worker.window,
         )

@@ -6,12 +6,13 @@ A cast can be repeated at any time: what is right already is not written again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
-from dicomcast.errors import Conflict, Rejected, Unanswered
+from dicomcast.errors import Conflict, Rejected, Stumbled, Unanswered
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
 from dicomcast.identity import endpoint_id, origin, owns, study_id
 from dicomcast.mapping.dataset import Dataset
@@ -54,10 +55,14 @@ class Caster:
         self._endpoint_lock = asyncio.Lock()
 
     async def prepare(self, deltas: Sequence[StudyDelta]) -> None:
-        """Forget what was seen before, and look up with few searches what casting these will ask for."""
+        """Forget what was seen before, and look up with few searches what casting these will ask for.
+
+        A search that the server chokes on may be one study's fault: then each looks up for itself.
+        """
         self._memory.clear()
-        await self._memory.look_up("ImagingStudy", {_study_identifier(delta.key) for delta in deltas})
-        await self._memory.look_up("Patient", self._patient_identifiers(deltas))
+        with contextlib.suppress(Rejected, Stumbled):
+            await self._memory.look_up("ImagingStudy", {_study_identifier(delta.key) for delta in deltas})
+            await self._memory.look_up("Patient", self._patient_identifiers(deltas))
 
     def forget_endpoints(self) -> None:
         """Make sure of them again: what was refused may have referred to one that is gone."""
@@ -105,6 +110,8 @@ class Caster:
     async def _cast(self, delta: StudyDelta, *, complete: bool) -> Outcome:
         matches = await self._memory.get("ImagingStudy", _study_identifier(delta.key))
         existing = _ours(matches, delta.key)
+        # Where studies without PatientID are skipped, what was skipped before belongs to a study that is made now.
+        complete = complete and self._rules.surrogate
         if not (complete or delta.snapshot) and delta.instances and not (existing and owns(delta.key, existing)):
             delta = await self._feed.snapshot(delta.key)
         if existing is None and not delta.instances:
@@ -219,9 +226,13 @@ class Caster:
             write = Write(Method.PUT if by_put else Method.POST, desired | {"id": own}, unless=identifier)
             written = (await self._fhir.write([write]))[0]
             return f"Endpoint/{written.id or own}"
-        after = overlay(existing, {name: value for name, value in desired.items() if name != "meta"}, ())
-        if after != existing:
-            await self._fhir.write([Write(Method.PUT, after, version=version_of(existing))])
+        if origin(str(existing.get("meta", {}).get("source", "")))[0] == self._feed.source:
+            theirs = [one for one in existing.get("identifier", []) if one != desired["identifier"][0]]
+            ours = {name: value for name, value in desired.items() if name != "meta"}
+            after = overlay(existing, ours | {"identifier": [*desired["identifier"], *theirs]}, ())
+            if after != existing:
+                self._fence()
+                await self._fhir.write([Write(Method.PUT, after, version=version_of(existing))])
         return f"Endpoint/{existing['id']}"
 
 

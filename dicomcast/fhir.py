@@ -54,6 +54,11 @@ class FhirServer:
         self.capabilities = Capabilities("", transaction=False, update_create=frozenset())
 
     @property
+    def base_url(self) -> str:
+        """The base URL, without a trailing slash."""
+        return self._http.base_url
+
+    @property
     def requests(self) -> int:
         """How many requests were sent, retries included."""
         return self._http.requests

@@ -39,7 +39,8 @@ class Memory:
                 continue
             if write.method is Method.DELETE:
                 self._found[known, identifier] = others
-            elif written.version and has_identifier(write.resource, identifier):
+            # A conditional create that found one (200) did not write ours.
+            elif written.version and has_identifier(write.resource, identifier) and not _found(write, written):
                 meta = write.resource.get("meta", {}) | {"versionId": written.version}
                 self._found[known, identifier] = [*others, write.resource | {"id": resource_id, "meta": meta}]
             else:
@@ -52,3 +53,7 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
         self._found.clear()
+
+
+def _found(write: Write, written: Written) -> bool:
+    return write.method is Method.POST and written.status == 200

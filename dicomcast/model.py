@@ -110,7 +110,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in a feed; the feed that wrote it is the only one that reads `position`.
+    """A position in a feed; the feed that wrote it is the only one that reads `position`, but for `whole`.
+
+    `whole` in it says that the feed was followed from its beginning, so that no entry was missed.
 
     `sequence` is the highest sequence that was settled, for people, lag, and the check that the
     archive is still the same.

@@ -108,14 +108,14 @@ class Patients:
 
     async def _follow(self, found: JSON, key: StudyKey) -> JSON:
         for _ in range(_HOPS):
-            target = _replaced_by(found)
-            if not target:
+            target = self._replaced_by(found)
+            if target is None:
                 if found.get("active") is False:
                     raise Rejected(
                         f"study {key.study_uid}: its Patient is not active in FHIR", reason="inactive-patient"
                     )
                 return found
-            following = await self._fhir.read("Patient", target)
+            following = await self._fhir.read("Patient", target) if target else None
             if following is None:
                 break
             found = following
@@ -123,6 +123,15 @@ class Patients:
             f"study {key.study_uid}: its Patient is replaced by one that is not there, or in a circle",
             reason="broken-patient-link",
         )
+
+    def _replaced_by(self, resource: JSON) -> str | None:
+        """The id of the Patient to be used in lieu of this one, None for none, "" for one on another server."""
+        for link in resource.get("link", []):
+            if isinstance(link, dict) and link.get("type") == "replaced-by":
+                literal = str(link.get("other", {}).get("reference", "")).removeprefix(f"{self._fhir.base_url}/")
+                kind, _, resource_id = literal.partition("/")
+                return resource_id if kind == "Patient" else ""
+        return None
 
     async def _find(self, identifier: Identifier) -> list[JSON]:
         """The Patients of an identifier. Not every server can search for every character: we know our own by its id."""
@@ -162,7 +171,9 @@ class Patients:
         if self._mode == "update":
             # What DICOM does not know is no reason to erase what the EHR knows.
             known = {name: value for name, value in claim.desired.items() if name != "identifier"}
-            return _changed(existing, overlay(existing, known, ()))
+            writes = _changed(existing, overlay(existing, known, ()))
+            # The newest study speaks here too; nothing on the resource says which, so it is looked for.
+            return [] if writes and await self._heir(existing, key, above=claim.turn) else writes
         return []
 
     def _write(self, existing: JSON, claim: _Claim) -> list[Write]:
@@ -210,15 +221,6 @@ class Patients:
         if instance is None or instance.metadata is None:
             return None
         return patient(Dataset(instance.metadata), self._rules, key.study_uid)
-
-
-def _replaced_by(resource: JSON) -> str:
-    """The id of the Patient that is to be used in lieu of this one, "" for none."""
-    for link in resource.get("link", []):
-        if isinstance(link, dict) and link.get("type") == "replaced-by":
-            kind, _, resource_id = str(link.get("other", {}).get("reference", "")).rpartition("/")
-            return resource_id if kind.endswith("Patient") else ""
-    return ""
 
 
 def _identifiers(resource: JSON) -> set[Identifier]:

@@ -43,7 +43,7 @@ class Cast:
 class Synchronizer:
     """Keeps a FHIR server in step with a feed.
 
-    `clock` gives the present time, aware, in UTC; `from_beginning` says that the feed was followed from there.
+    `clock` gives the present time, aware, in UTC.
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class Synchronizer:
         caster: Caster,
         *,
         clock: Callable[[], datetime],
-        from_beginning: bool = True,
         concurrency: int = 4,
         window: int = 2500,
     ) -> None:
@@ -65,21 +64,22 @@ class Synchronizer:
         self._tenure = tenure
         self._caster = caster
         self._clock = clock
-        self._from_beginning = from_beginning
         self._window = window
         self._at_once = asyncio.Semaphore(concurrency)
 
     async def drain(self, checkpoint: Checkpoint) -> AsyncIterator[tuple[Checkpoint, list[Cast]]]:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
+        whole = {"whole": True} if checkpoint.cursor.position.get("whole") else {}
         async for window in self._feed.windows(checkpoint.cursor, self._window):
             rows = await self._rows()
             deltas = group(self._feed.source, window.entries)
             folded = [self._fold(delta, rows[delta.key]) for delta in deltas if delta.key in rows]
             tasks: list[_Task] = [(delta, None) for delta in deltas if delta.key not in rows]
-            casts = folded + await self._cast_all(tasks, complete=self._from_beginning)
+            casts = folded + await self._cast_all(tasks, complete=bool(whole))
+            end = replace(window.end, position={**window.end.position, **whole})
             checkpoint = await self._store.advance(
-                checkpoint, to=window.end, parked=_parked(casts), resolved=_resolved(casts), epoch=self._tenure.epoch
+                checkpoint, to=end, parked=_parked(casts), resolved=_resolved(casts), epoch=self._tenure.epoch
             )
             _log.info("window.settled", sequence=window.end.sequence, entries=len(window.entries), studies=len(casts))
             yield checkpoint, casts

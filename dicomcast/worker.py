@@ -280,7 +280,10 @@ class Worker:
         self._due.set()
 
     async def _drain(self, checkpoint: Checkpoint) -> Checkpoint:
-        self._count(await self._app.synchronizer.retry_parked())
+        while casts := await self._app.synchronizer.retry_parked():
+            self._count(casts)
+            if self._stop.is_set():
+                return checkpoint
         async for settled, casts in self._app.synchronizer.drain(checkpoint):
             checkpoint = settled
             self._count(casts)

@@ -71,7 +71,6 @@ class Harness:
     """An archive, a FHIR server, and a synchronizer between them, whose clock the test moves."""
 
     budget = timedelta(0)  # how long a request is retried
-    from_beginning = True
 
     def __init__(
         self,
@@ -125,7 +124,6 @@ class Harness:
             self.tenure,
             self.caster,
             clock=lambda: self.now,
-            from_beginning=self.from_beginning,
             window=self.window,
         )
 

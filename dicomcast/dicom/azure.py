@@ -134,7 +134,7 @@ class AzureFeed:
     async def start(self, start: str | int | datetime) -> Cursor:
         """The cursor before the first entry to read."""
         if start == "beginning":
-            return Cursor(position=self._position(text(by_time.BEGINNING)))
+            return Cursor(position=self._position(text(by_time.BEGINNING)) | {"whole": True})
         if start == "latest":
             latest = await self.latest()
             return Cursor(latest.sequence, latest.timestamp, self._position(latest.timestamp))
