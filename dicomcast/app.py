@@ -97,12 +97,12 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             api=settings.dicom.api_version,
             lag=settings.dicom.safety_lag,
         )
-        fhir = FhirServer(server) if dry_run is None else DryRunServer(server, dry_run)
         store = open_store(settings.state.url) if dry_run is None else DryRunStore(open_store(settings.state.url))
         stack.push_async_callback(store.close)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
-        mapping = rules(settings.patient, settings.mapping)
-        caster = Caster(feed, fhir, mapping, mode=settings.patient.mode, fence=lambda: tenure.epoch)
+        fhir = FhirServer(server, fence=lambda: tenure.epoch) if dry_run is None else DryRunServer(server, dry_run)
+        vitals = Vitals(source=feed.source, peers=(dicom, server))
+        caster = Caster(feed, fhir, rules(settings.patient, settings.mapping), mode=settings.patient.mode)
         synchronizer = Synchronizer(
             feed,
             fhir,
@@ -110,10 +110,10 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             tenure,
             caster,
             clock=_now,
+            count=vitals.report.count,
             concurrency=settings.worker.concurrency,
             window=settings.worker.window,
         )
-        vitals = Vitals(source=feed.source, peers=(dicom, server))
 
         def give_up() -> None:
             dicom.give_up()

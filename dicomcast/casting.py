@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+
+import structlog
+import tenacity
 
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
-from dicomcast.errors import Conflict, Rejected, Stumbled, Unanswered
+from dicomcast.errors import Conflict, Overtaken, Rejected, Retriable, Stumbled, Unanswered
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
+from dicomcast.http import wait_before_retry
 from dicomcast.identity import endpoint_id, origin, owns, study_id
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.endpoint import endpoint
@@ -22,11 +26,13 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import Draft, Links, draft, merge_study
-from dicomcast.model import Issue, Outcome, StudyDelta, StudyKey
+from dicomcast.model import Issue, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to, overlay
 from dicomcast.patients import Patients, identifier_of
 
 __all__ = ["Caster"]
+
+_log = structlog.get_logger()
 
 # How often one study is looked at anew because somebody else wrote it meanwhile.
 _CONFLICTS = 5
@@ -34,20 +40,13 @@ _CONFLICTS = 5
 _SINGLE_READS = 3
 
 
-class _Overtaken(Conflict):
-    """Somebody created the study between our look and our write: what they wrote is not what we merged with."""
-
-
 class Caster:
-    """Casts the studies of one source. `fence` is called before each write, and raises where we may not write."""
+    """Casts the studies of one source."""
 
-    def __init__(
-        self, feed: Feed, fhir: FhirServer, rules: Rules, *, mode: str = "own", fence: Callable[[], object]
-    ) -> None:
+    def __init__(self, feed: Feed, fhir: FhirServer, rules: Rules, *, mode: str = "own") -> None:
         self._feed = feed
         self._fhir = fhir
         self._rules = rules
-        self._fence = fence
         self._memory = Memory(fhir)
         self._patients = Patients(fhir, self._memory, feed, rules, mode)
         self._tells_creates: bool | None = None
@@ -75,24 +74,30 @@ class Caster:
         from its beginning; else such a study is read whole.
 
         Raises:
-            Rejected: this study cannot be cast; others can.
+            Rejected: this study cannot be cast, or not all of it; others can.
+            Overtaken: somebody else created it meanwhile; it has to be cast from a snapshot.
             Retriable: a peer is not there; nothing is known of the study.
-            Fatal: a peer refuses our credentials.
+            Fatal: a peer refuses our credentials, or somebody else is active.
         """
-        wrote = False
-        for _ in range(_CONFLICTS):
-            try:
-                outcome = await self._cast(await self._whole(delta), complete=complete)
-                return Outcome.CREATED if wrote and outcome is Outcome.UNCHANGED else outcome
-            except _Overtaken as error:
-                conflict: Conflict = error
-                delta, wrote = StudyDelta(delta.key, snapshot=True), True
-            except Conflict as error:
-                conflict = error
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_may_pass),
+            wait=wait_before_retry,
+            stop=tenacity.stop_after_attempt(_CONFLICTS),
+            sleep=self._look_again,
+            reraise=True,
+        )
+        try:
+            return await retrying(self._cast, delta, complete)
+        except Conflict as error:
             self._memory.clear()
-        if isinstance(conflict, Unanswered):
-            raise conflict
-        raise Rejected(f"study {delta.key.study_uid}: {conflict}, again and again", reason="conflict")
+            if isinstance(error, Unanswered | Overtaken):
+                raise
+            said = f"study {delta.key.study_uid}: {error}, again and again"
+            raise Rejected(said, reason="conflict", peer="fhir", status=error.status, codes=error.codes) from None
+
+    async def _look_again(self, seconds: float) -> None:
+        await self._fhir.rest(seconds)
+        self._memory.clear()
 
     def _patient_identifiers(self, deltas: Iterable[StudyDelta]) -> set[Identifier]:
         """The Patients that the studies of a window will ask for: mapped from one instance of each, as a guess."""
@@ -104,10 +109,9 @@ class Caster:
                 found.add(identifier_of(desired))
         return found
 
-    async def _whole(self, delta: StudyDelta) -> StudyDelta:
-        return await self._feed.snapshot(delta.key) if delta.snapshot and not delta.instances else delta
-
-    async def _cast(self, delta: StudyDelta, *, complete: bool) -> Outcome:
+    async def _cast(self, delta: StudyDelta, complete: bool) -> Outcome:
+        if delta.snapshot and not delta.instances:
+            delta = await self._feed.snapshot(delta.key)
         matches = await self._memory.get("ImagingStudy", _study_identifier(delta.key))
         existing = _ours(matches, delta.key)
         # Where studies without PatientID are skipped, what was skipped before belongs to a study that is made now.
@@ -118,26 +122,46 @@ class Caster:
             return Outcome.SKIPPED
         endpoint_reference = await self._endpoint(delta.key.partition)
         content = await self._draft(existing, delta, endpoint_reference)
-        if existing is None and content.speaker is None:
-            # Gone before it was read, or without a UID that FHIR can hold.
-            if self._rules.strict and content.issues:
-                raise _strictly_refused(delta.key, content.issues)
-            return Outcome.SKIPPED
         desired = patient(content.dataset, self._rules, delta.key.study_uid) if content.dataset else None
+        issues = content.issues
         if content.dataset is not None and desired is None:
-            return Outcome.SKIPPED  # no PatientID, and PATIENT__MISSING_ID is skip
-        async with self._patients.held(_subjects(existing, desired)):
-            writes = await self._plan(existing, content, delta.key, desired, endpoint_reference, bool(matches))
-            if self._rules.strict and content.issues:
-                raise _strictly_refused(delta.key, content.issues)
-            if not writes:
-                return Outcome.UNCHANGED
-            self._fence()
-            answers = await self._fhir.write(writes)
-            self._refuse_overtaken(delta.key, writes, answers)
-            for write, written in zip(writes, answers, strict=True):
-                self._memory.remember(write, written)
+            # No PatientID, and PATIENT__MISSING_ID is skip: such a study is not in FHIR, whoever came first.
+            content = draft(existing, StudyDelta(delta.key, snapshot=True), self._rules, endpoint_reference)
+        outcome = Outcome.SKIPPED
+        if existing is not None or content.speaker is not None:
+            async with self._patients.held(_subjects(existing, desired)):
+                writes = await self._plan(existing, content, delta.key, desired, endpoint_reference, bool(matches))
+                if not (self._rules.strict and issues):
+                    outcome = await self._write(existing, delta.key, writes)
+        self._tell(delta.key, issues)
+        return outcome
+
+    async def _write(self, existing: JSON | None, key: StudyKey, writes: list[Write]) -> Outcome:
+        if not writes:
+            return Outcome.UNCHANGED
+        answers = await self._fhir.write(writes)
+        self._refuse_overtaken(key, writes, answers)
+        for write, written in zip(writes, answers, strict=True):
+            self._memory.remember(write, written)
         return _outcome(existing, writes)
+
+    def _tell(self, key: StudyKey, issues: Sequence[Issue]) -> None:
+        """What is odd in the data goes to the log; what was left out for it parks the study, so that it is seen.
+
+        Raises:
+            Rejected: something was left out, or MAPPING__STRICT refuses the study.
+        """
+        if not issues:
+            return
+        said = ", ".join(sorted({f"{issue.tag} {issue.rule}" for issue in issues}))
+        _log.info("study.issues", study=key.study_uid, issues=said)
+        if self._rules.strict:
+            raise Rejected(f"study {key.study_uid}: MAPPING__STRICT refuses it: {said}", reason="invalid-value")
+        if any(issue.severity is Severity.ERROR for issue in issues):
+            raise Rejected(
+                f"study {key.study_uid}: cast without the instances that FHIR cannot hold: {said}",
+                reason="instance-left-out",
+            )
 
     def _refuse_overtaken(self, key: StudyKey, writes: Sequence[Write], answers: Sequence[Written]) -> None:
         """A create that finds something there is answered with 200 (R4 http.html#upsert, #ccreate).
@@ -151,11 +175,11 @@ class Caster:
                 continue
             if write.method is Method.PUT:
                 self._tells_creates = bool(self._tells_creates) or written.status == 201
-            study = write.resource["resourceType"] == "ImagingStudy"
-            if study and written.status == 200 and (write.method is Method.POST or known is not False):
-                raise _Overtaken(
-                    f"study {key.study_uid}: somebody else created its ImagingStudy meanwhile", peer="fhir"
-                )
+            kind = write.resource["resourceType"]
+            # A Patient's conditional create that finds one wrote nothing, and the study refers to what it found.
+            blind = write.method is Method.PUT if kind == "Patient" else True
+            if blind and written.status == 200 and (write.method is Method.POST or known is not False):
+                raise Overtaken(f"study {key.study_uid}: somebody else created its {kind} meanwhile", peer="fhir")
 
     async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str) -> Draft:
         """Draft the study, and read who speaks where the delta does not say."""
@@ -211,7 +235,11 @@ class Caster:
         """The reference of a partition's Endpoint, which is made sure of once."""
         async with self._endpoint_lock:
             if partition not in self._endpoints:
-                self._endpoints[partition] = await self._ensure_endpoint(partition)
+                try:
+                    self._endpoints[partition] = await self._ensure_endpoint(partition)
+                except Rejected as error:  # Every study refers to it: this is no study's fault.
+                    said = f"the archive's Endpoint cannot be written ({error})"
+                    raise Retriable(said, peer="fhir", status=error.status, codes=error.codes) from None
         return self._endpoints[partition]
 
     async def _ensure_endpoint(self, partition: str) -> str:
@@ -231,7 +259,6 @@ class Caster:
             ours = {name: value for name, value in desired.items() if name != "meta"}
             after = overlay(existing, ours | {"identifier": [*desired["identifier"], *theirs]}, ())
             if after != existing:
-                self._fence()
                 await self._fhir.write([Write(Method.PUT, after, version=version_of(existing))])
         return f"Endpoint/{existing['id']}"
 
@@ -263,9 +290,9 @@ def _ours(matches: list[JSON], key: StudyKey) -> JSON | None:
     return candidates[0] if candidates else None
 
 
-def _strictly_refused(key: StudyKey, issues: Sequence[Issue]) -> Rejected:
-    broken = ", ".join(sorted({f"{issue.tag} {issue.rule}" for issue in issues}))
-    return Rejected(f"study {key.study_uid}: MAPPING__STRICT refuses it: {broken}", reason="invalid-value")
+def _may_pass(error: BaseException) -> bool:
+    """Somebody else was faster, or it is not known whether we were: look again."""
+    return isinstance(error, Conflict) and not isinstance(error, Overtaken)
 
 
 def _outcome(existing: JSON | None, writes: list[Write]) -> Outcome:

@@ -50,6 +50,7 @@ class DryRunStore:
         to: Cursor,
         parked: Sequence[Parked] = (),
         resolved: Collection[StudyKey] = (),
+        read: Collection[Parked] | None = None,
         epoch: int | None = None,
     ) -> Checkpoint:
         """The checkpoint that would be."""
@@ -61,6 +62,7 @@ class DryRunStore:
         *,
         parked: Sequence[Parked] = (),
         resolved: Collection[StudyKey] = (),
+        read: Collection[Parked] | None = None,
         epoch: int | None = None,
     ) -> None:
         """Leave the rows as they are."""

@@ -6,6 +6,8 @@
   x Retriable(retry_after)       wait and try again: the peer is down, throttling or garbled
     + Conflict                   409, 412: forget, re-read, re-merge
       - Unanswered               a write that may have been done: look before doing it again
+      - Overtaken                a create that came after somebody else's: start from the whole truth
+    + Unreachable                no connection came about, so nothing was sent
     + Stumbled                   500: the peer may be well, and this request's data bad; ask for something else
     + NotItself                  a login page, a proxy's error: a wrong setting, or something stands in between
   x Rejected(status, codes)      this request will never succeed: the study steps aside (is parked)
@@ -31,6 +33,7 @@ __all__ = [
     "LeaseLost",
     "NotFound",
     "NotItself",
+    "Overtaken",
     "Rejected",
     "Retriable",
     "SourceReset",
@@ -38,6 +41,7 @@ __all__ = [
     "Stumbled",
     "Unanswered",
     "Unauthorized",
+    "Unreachable",
 ]
 
 
@@ -65,6 +69,7 @@ class Retriable(DicomCastError):
     """
 
     exit_code = 75
+    reason = "no-usable-answer"
 
     def __init__(
         self,
@@ -88,12 +93,26 @@ class Retriable(DicomCastError):
 
     @property
     def unsure(self) -> bool:
-        """Whether what was asked for may have been done all the same: no answer, or that of a gateway."""
-        return self.status in (None, 502, 504)
+        """Whether what was asked for may have been done all the same: what answered may be a gateway in between."""
+        return self.status not in (424, 425, 429)
 
 
 class Conflict(Retriable):
     """Somebody else changed what we were about to write (409, 412)."""
+
+    @property
+    def unsure(self) -> bool:
+        """It was answered: nothing was done."""
+        return False
+
+
+class Unreachable(Retriable):
+    """No connection came about: a name that is not known, a port where nobody listens, a certificate."""
+
+    @property
+    def unsure(self) -> bool:
+        """Nothing was sent, so nothing was done."""
+        return False
 
 
 class Stumbled(Retriable):
@@ -102,6 +121,10 @@ class Stumbled(Retriable):
 
 class Unanswered(Conflict):
     """A write went out and no usable answer came back: what stands there now is not known."""
+
+
+class Overtaken(Conflict):
+    """Somebody created a resource between our look and our write: what they wrote is not what we merged with."""
 
 
 class NotItself(Retriable):
@@ -148,7 +171,18 @@ class Fatal(DicomCastError):
 
 
 class Unauthorized(Fatal):
-    """Credentials or permission refused (401, 403): nothing can be done until an operator acts."""
+    """Credentials or permission refused (401, 403): nothing can be done until an operator acts.
+
+    A 403 to one study while others pass is about that study.
+    """
+
+    reason = "forbidden"
+    codes: tuple[str, ...] = ()
+
+    def __init__(self, message: str, *, peer: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.peer = peer
+        self.status = status
 
 
 class LeaseLost(Fatal):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
+from dicomcast.answers import outcome_codes, refusal
 from dicomcast.bundle import Write, batches, token, transaction
 from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable, Unanswered
-from dicomcast.http import Answer, Http, dump_json, parse_json, refusal
+from dicomcast.http import Answer, Http, dump_json, parse_json
 from dicomcast.mapping.values import JSON
 
 __all__ = ["Capabilities", "FhirServer", "Identifier", "Written", "has_identifier", "version_of"]
@@ -47,10 +48,14 @@ def has_identifier(resource: JSON, identifier: Identifier) -> bool:
 
 
 class FhirServer:
-    """A FHIR R4 server. `open()` first: it learns what the server can."""
+    """A FHIR R4 server. `open()` first: it learns what the server can.
 
-    def __init__(self, http: Http) -> None:
+    `fence` is called before each sending of a write, and raises where we may not write.
+    """
+
+    def __init__(self, http: Http, *, fence: Callable[[], object] | None = None) -> None:
         self._http = http
+        self._fence = fence
         self.capabilities = Capabilities("", transaction=False, update_create=frozenset())
 
     @property
@@ -71,14 +76,32 @@ class FhirServer:
             Retriable: it does not answer.
         """
         try:
-            answer = await self._http.request("GET", "metadata", headers={"Accept": _FHIR_JSON}, budget=budget)
-            statement = _resource(answer, "CapabilityStatement")
+            statement = await self._statement(budget)
         except (Rejected, NotItself) as error:
             raise ConfigError(
                 f"FHIR__URL: {self._http.base_url} is not the base URL of a FHIR server ({error}). "
                 "The CapabilityStatement is expected at <FHIR__URL>/metadata."
             ) from None
         self.capabilities = _capabilities(statement, self._http.base_url)
+
+    async def probe(self) -> None:
+        """Whether it answers at all, asked once.
+
+        Raises:
+            Retriable: it does not.
+        """
+        try:
+            await self._statement(0.0)
+        except Rejected as error:
+            raise NotItself(str(error), peer="fhir", status=error.status) from None
+
+    async def _statement(self, budget: float | None) -> JSON:
+        answer = await self._http.request("GET", "metadata", headers={"Accept": _FHIR_JSON}, budget=budget)
+        return _resource(answer, "CapabilityStatement")
+
+    async def rest(self, seconds: float) -> None:
+        """Wait before something is tried again."""
+        await self._http.rest(seconds)
 
     def creates_by_put(self, kind: str) -> bool:
         """Whether we may choose the id of a new resource of this type."""
@@ -122,7 +145,9 @@ class FhirServer:
             following = self._next(page)
             if not following:
                 return matches
-            answer = await self._http.request("GET", following, headers={"Accept": _FHIR_JSON})
+            answer = await self._http.request(
+                "GET", following, headers={"Accept": _FHIR_JSON}, shown=f"the next page of {kind}"
+            )
             page = _resource(answer, "Bundle")
 
     async def _first_page(self, kind: str, query: dict[str, str], count: int) -> JSON:
@@ -141,7 +166,7 @@ class FhirServer:
         """The link to the next page, on the same origin only: it is followed with our credentials."""
         links = page.get("link", [])
         url = next((link.get("url", "") for link in links if link.get("relation") == "next"), "")
-        if url and urlsplit(url)[:2] not in (urlsplit(self._http.base_url)[:2], ("", "")):
+        if url and not self._http.is_ours(str(url)):
             raise Rejected(
                 "the FHIR server links to a next page on another host; see FHIR__URL",
                 reason="foreign-link",
@@ -152,7 +177,10 @@ class FhirServer:
     async def read(self, kind: str, resource_id: str) -> JSON | None:
         """A resource by its id, None if it is not there (any more)."""
         try:
-            answer = await self._http.request("GET", f"{kind}/{resource_id}", headers={"Accept": _FHIR_JSON})
+            # The id of a Patient may be a record number.
+            answer = await self._http.request(
+                "GET", f"{kind}/{resource_id}", headers={"Accept": _FHIR_JSON}, shown=f"{kind}/[id]"
+            )
         except NotFound:
             return None
         return _resource(answer, kind)
@@ -177,8 +205,9 @@ class FhirServer:
                 content=dump_json(bundle),
                 headers={"Content-Type": _FHIR_JSON, "Accept": _FHIR_JSON, "Prefer": "return=minimal"},
                 resend=False,
+                fence=self._fence,
             )
-            responses = [_written(response) for response in _entries(_resource(answer, "Bundle"), "response")]
+            responses = list(_entries(_resource(answer, "Bundle"), "response"))
             if len(responses) != len(bundle["entry"]):
                 raise Retriable("the FHIR server did not answer every entry of a bundle", peer="fhir")
         except NotFound as error:
@@ -186,11 +215,13 @@ class FhirServer:
             raise Conflict(str(error), peer="fhir", status=error.status, codes=error.codes) from None
         except Retriable as error:
             if error.unsure:
-                raise Unanswered(str(error), peer="fhir", status=error.status) from None
+                raise _unanswered(error) from None
             raise
-        for response in responses:
-            _refuse(response)
-        return responses
+        return [_written(response) for response in responses]
+
+
+def _unanswered(error: Retriable) -> Unanswered:
+    return Unanswered(str(error), peer="fhir", status=error.status, codes=error.codes, retry_after=error.retry_after)
 
 
 def _capabilities(statement: JSON, base_url: str) -> Capabilities:
@@ -231,21 +262,30 @@ def _entries(bundle: JSON, member: str) -> Iterator[JSON]:
 
 
 def _written(response: JSON) -> Written:
-    status = str(response.get("status", ""))[:3]
+    """What became of an entry; one of a batch has its own outcome, as the status of a transaction is that of all."""
+    status = _status(response)
+    _refuse(status, outcome_codes(response.get("outcome")))
     parts = str(response.get("location", "")).split("/")
     version = str(response.get("etag", "")).removeprefix("W/").strip('"')
     if "_history" in parts:
         at = parts.index("_history")
         version = version or "".join(parts[at + 1 : at + 2])
         parts = parts[:at]
-    return Written(int(status) if status.isdigit() else 0, parts[-1], version)
+    return Written(status, parts[-1], version)
 
 
-def _refuse(written: Written) -> None:
-    """An entry of a batch has its own outcome, as the status of a transaction is that of all."""
-    error = refusal(written.status, f"the FHIR server answered {written.status} to an entry of a batch", peer="fhir")
+def _status(response: JSON) -> int:
+    status = str(response.get("status", ""))[:3]
+    return int(status) if status.isdigit() else 0
+
+
+def _refuse(status: int, codes: tuple[str, ...]) -> None:
+    said = f"the FHIR server answered {status} to an entry of a batch" + (f" ({', '.join(codes)})" if codes else "")
+    error = refusal(status, said, peer="fhir", codes=codes)
     if isinstance(error, NotFound):
-        raise Conflict(str(error), peer="fhir", status=error.status)
+        raise Conflict(str(error), peer="fhir", status=error.status, codes=codes)
+    if isinstance(error, Retriable) and not isinstance(error, Conflict):
+        raise _unanswered(error)
     if error is not None:
         raise error
 

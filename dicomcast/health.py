@@ -19,7 +19,7 @@ from typing import Any
 
 from dicomcast.errors import ConfigError
 from dicomcast.metrics import Metrics
-from dicomcast.vitals import Phase, Vitals
+from dicomcast.vitals import Vitals
 
 __all__ = ["serve_health"]
 
@@ -43,7 +43,7 @@ def serve_health(vitals: Vitals, address: str, port: int, *, stale: float = STAL
                     age = time.monotonic() - vitals.beat
                     self.answer(200 if age < stale else 503, {"alive": age < stale, "beat_seconds_ago": round(age, 1)})
                 case "/readyz":
-                    ready = vitals.phase in (Phase.ACTIVE, Phase.STANDBY)
+                    ready = vitals.ready
                     self.answer(200 if ready else 503, {"ready": ready, **summary(vitals, datetime.now(UTC))})
                 case "/metrics" if metrics is None:
                     self.answer(501, {"error": "metrics need more packages: pip install 'dicomcast[prometheus]'"})
@@ -65,21 +65,21 @@ def serve_health(vitals: Vitals, address: str, port: int, *, stale: float = STAL
 
 
 def summary(vitals: Vitals, now: datetime) -> dict[str, Any]:
-    """What the worker is at, and how far behind, for a person or a program."""
-    backlog = vitals.backlog
+    """What the worker is at, and how far behind, for a person or a program; null is what is not known."""
+    backlog, lag = vitals.backlog, vitals.lag_seconds(now)
     return {
         "phase": vitals.phase.value,
-        "reason": vitals.reason,
+        "reason": vitals.reason or vitals.trouble,
         "since": vitals.since.isoformat(timespec="seconds"),
         "source": vitals.source,
-        "settled": backlog.settled.sequence,
-        "latest": backlog.latest.sequence,
-        "lag_entries": backlog.entries,
-        "lag_seconds": round(vitals.lag_seconds(now), 1),
+        "settled": backlog.settled.sequence if backlog else None,
+        "latest": backlog.latest.sequence if backlog else None,
+        "lag_entries": backlog.entries if backlog else None,
+        "lag_seconds": round(lag, 1) if lag is not None else None,
         "polled_at": vitals.polled_at.isoformat(timespec="seconds") if vitals.polled_at else None,
-        "parked": backlog.parked,
-        "dead": backlog.dead,
-        "oldest_parked_seconds": round(backlog.oldest_seconds(now), 1),
+        "parked": backlog.parked if backlog else None,
+        "dead": backlog.dead if backlog else None,
+        "oldest_parked_seconds": round(backlog.oldest_seconds(now), 1) if backlog else None,
     }
 
 

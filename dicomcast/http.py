@@ -1,44 +1,32 @@
-"""HTTP to a peer: the only place that knows httpx, retries a request, and reads a status code.
+"""HTTP to a peer: the only place that knows httpx and retries a request.
 
-What comes out is an answer that can be used, or an error whose type says what to do (`errors`).
+What comes out is an answer that can be used, or an error whose type says what to do (`errors`, `answers`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Mapping
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import orjson
 import tenacity
 
-from dicomcast.errors import (
-    Conflict,
-    DicomCastError,
-    NotFound,
-    NotItself,
-    Rejected,
-    Retriable,
-    Stumbled,
-    Unauthorized,
-)
+from dicomcast.answers import http_date, issue_codes, refusal, retry_after
+from dicomcast.errors import Conflict, DicomCastError, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
 
-__all__ = ["Answer", "Http", "dump_json", "issue_codes", "parse_json", "refusal"]
+__all__ = ["Answer", "Http", "dump_json", "parse_json", "wait_before_retry"]
 
-# A wait between two tries never exceeds this, whatever a peer asks for.
-_LONGEST_WAIT = 300.0
-# issue.code is a code, and issue.expression a path, before a function whose arguments may be values. What else
-# servers put there may tell of a patient.
-_CODE = re.compile(r"[a-z]+(-[a-z]+)*")
-_PATH = re.compile(r"([A-Z]\w*(?:\[\d+\])?(?:\.[a-z]\w*(?:\[\d+\])?)+)(\.\w+\(.*)?", re.ASCII | re.DOTALL)
+# Nothing was sent when these happened.
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +36,19 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
-    url: str
 
     @property
     def date(self) -> datetime | None:
         """The peer's clock (RFC 9110 §6.6.1), to one second."""
-        return _http_date(self.headers.get("date", ""))
+        return http_date(self.headers.get("date", ""))
 
 
 class Http:
-    """A peer: requests relative to `base_url`, retried within `budget`, for as long as nobody says `stop`."""
+    """A peer: requests relative to `base_url`, retried within `budget`, for as long as nobody says `stop`.
+
+    The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
+    `trouble` says why it gives no usable answers at present, "" while it does.
+    """
 
     def __init__(
         self,
@@ -74,6 +65,8 @@ class Http:
         self.base_url = base_url
         self.requests = 0
         self.retries = 0
+        self.trouble = ""
+        self._away_since = 0.0
         self._timeout = timeout.total_seconds()
         self._budget = budget.total_seconds()
         self._stop = asyncio.Event()
@@ -94,6 +87,15 @@ class Http:
         """From now on a request is tried once: somebody wants us to stop."""
         self._stop.set()
 
+    def is_ours(self, url: str) -> bool:
+        """Whether an address is relative, or on this peer's scheme, host and port: our credentials go there alone."""
+        here = self._client.base_url
+        try:
+            there = here.join(url)
+        except httpx.InvalidURL:
+            return False
+        return (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
+
     async def request(
         self,
         method: str,
@@ -102,21 +104,25 @@ class Http:
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        shown: str = "",
         budget: float | None = None,
         at_once: tuple[type[Retriable], ...] = (),
         resend: bool = True,
+        fence: Callable[[], object] | None = None,
     ) -> Answer:
         """Ask until there is an answer or the budget (in seconds) is spent; errors `at_once` are not worth a retry.
 
         Whatever we send may be sent twice and does no harm; but a create that was done already would make
-        a second version, so without `resend` nothing is sent again that may have been done.
+        a second version, so without `resend` nothing is sent again that may have been done. `fence` is called
+        before each sending, and raises where it may not happen. `shown` is what errors call the address, where
+        it may tell of a patient.
 
         Raises:
             Retriable: the peer did not answer usably within the budget (`Conflict` and `NotItself` at once).
             Rejected: it refused this request (`NotFound`: does not have it).
             Unauthorized: it refused our credentials.
         """
-        end = _now() + (self._budget if budget is None else budget)
+        end = (self._away_since if self.trouble else _now()) + (self._budget if budget is None else budget)
 
         def again(error: BaseException) -> bool:
             useless = isinstance(error, (Conflict, NotItself, *at_once))
@@ -124,7 +130,7 @@ class Http:
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(again),
-            wait=_wait,
+            wait=wait_before_retry,
             # Before the wait, not after it: a wait that outlasts the budget is not worth starting.
             stop=lambda state: self._stop.is_set() or _now() + state.upcoming_sleep > end,
             sleep=self._again,
@@ -134,7 +140,11 @@ class Http:
             request = self._client.build_request(method, url, params=params, content=content, headers=headers)
         except httpx.InvalidURL:
             raise Rejected(f"{self.peer}: the address is not a URL", reason="bad-url", peer=self.peer) from None
-        return await retrying(self._send, request, end)
+        return await retrying(self._send, request, end, shown or request.url.path, fence)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait before something is tried again, but no longer than the budget, or than somebody wants us to stop."""
+        await self._sleep(min(seconds, self._budget))
 
     async def _again(self, seconds: float) -> None:
         self.retries += 1
@@ -148,17 +158,30 @@ class Http:
         except TimeoutError:
             return
 
-    async def _send(self, request: httpx.Request, end: float) -> Answer:
+    async def _send(self, request: httpx.Request, end: float, shown: str, fence: Callable[[], object] | None) -> Answer:
         async with self._limiter.slot():
             await self._leave_alone(end)
+            if fence is not None:
+                fence()
             began = _now()
             self.requests += 1
             try:
-                return self._translate(request, await self._exchange(request))
-            except Retriable as error:
-                if error.throttled:
-                    self._limiter.throttled(began, error.retry_after or 0.0)
+                answer = self._translate(await self._exchange(request), f"{request.method} {shown}")
+            except DicomCastError as error:
+                self._note(error, began)
                 raise
+            self.trouble = ""
+            return answer
+
+    def _note(self, error: DicomCastError, began: float) -> None:
+        """Keep an eye on whether the peer is there at all; a refusal is an answer, and one study may stumble."""
+        if isinstance(error, Retriable) and error.throttled:
+            self._limiter.throttled(began, error.retry_after or 0.0)
+        if not isinstance(error, Retriable) or isinstance(error, Conflict):
+            self.trouble = ""
+        elif not isinstance(error, Stumbled):
+            self._away_since = self._away_since if self.trouble else began
+            self.trouble = str(error)
 
     async def _leave_alone(self, end: float) -> None:
         """Wait while the peer wants to be left alone by everybody; those that wait for a slot wait behind us."""
@@ -173,19 +196,22 @@ class Http:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
             async with asyncio.timeout(self._timeout):
                 return await self._client.send(request)
+        except _UNSENT as error:
+            said = f"{self.peer} at {self.base_url} cannot be reached: {_obstacle(error)}"
+            raise Unreachable(f"{said} (DICOMCAST_{self.peer.upper()}__URL)", peer=self.peer) from None
         except (httpx.HTTPError, TimeoutError) as error:
             # The text of an httpx error may hold the URL; its class says all that is needed.
             said = f"{self.peer} at {self.base_url} does not answer ({type(error).__name__})"
             raise Retriable(said, peer=self.peer) from None
 
-    def _translate(self, request: httpx.Request, response: httpx.Response) -> Answer:
+    def _translate(self, response: httpx.Response, shown: str) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        answer = Answer(response.status_code, headers, response.content, str(request.url))
+        answer = Answer(response.status_code, headers, response.content)
         codes = () if response.is_success else issue_codes(response.content)
-        said = f"{self.peer} answered {response.status_code} to {request.method} {request.url.path}"
+        said = f"{self.peer} answered {response.status_code} to {shown}"
         said += f" ({', '.join(codes)})" if codes else ""
-        after = _retry_after(headers.get("retry-after", ""), answer.date)
-        error = refusal(response.status_code, said, peer=self.peer, codes=codes, retry_after=after)
+        after = retry_after(headers.get("retry-after", ""), answer.date)
+        error = refusal(response.status_code, said, peer=self.peer, codes=codes, after=after)
         if error is not None:
             raise error
         self._limiter.answered()
@@ -196,31 +222,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def refusal(
-    status: int, said: str, *, peer: str, codes: tuple[str, ...] = (), retry_after: float | None = None
-) -> DicomCastError | None:
-    """What a status code means for what to do next, None if all is well: the one place that tells them apart."""
-    match status:
-        case status if 200 <= status < 300:
-            return None
-        case 401 | 403:
-            return Unauthorized(f"{said}: check {peer.upper()}__AUTH, and the role that it has there")
-        case 404 | 410:
-            return NotFound(said, reason="not-found", peer=peer, status=status, codes=codes)
-        case 409 | 412:
-            return Conflict(said, peer=peer, status=status, codes=codes)
-        case 500:
-            return Stumbled(said, peer=peer, status=status, codes=codes, retry_after=retry_after)
-        case 408 | 424 | 425 | 429 | 502 | 503 | 504:  # 424: the service cannot use the customer's key
-            return Retriable(said, peer=peer, status=status, codes=codes, retry_after=retry_after)
-        case status if status < 400:
-            said = f"{said}, which is no answer: is the URL right, and what stands in between?"
-            return NotItself(said, peer=peer, status=status)
-        case _:
-            return Rejected(said, reason="refused", peer=peer, status=status, codes=codes)
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
+def wait_before_retry(state: tenacity.RetryCallState) -> float:
     """What the peer asked for, or full jitter below 0.5, 1, 2 … 60 s, whichever is longer."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, Retriable) else None
@@ -228,45 +230,27 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return max(asked or 0.0, jitter)
 
 
-def _retry_after(value: str, now: datetime | None) -> float | None:
-    """Retry-After in seconds, which may be written as seconds or as a date by the peer's clock (RFC 9110 §10.2.3)."""
-    if re.fullmatch(r"\s*[0-9]+\s*", value):
-        return min(float(value), _LONGEST_WAIT)
-    moment = _http_date(value)
-    if moment is None:
-        return None
-    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), _LONGEST_WAIT)
+def _obstacle(error: BaseException) -> str:
+    """Why no connection came about, told from what httpx hides below its own error."""
+    for cause in _causes(error):
+        match cause:
+            case socket.gaierror():
+                return "its name is not known to DNS"
+            case ssl.SSLCertVerificationError():
+                return "its TLS certificate is not trusted here"
+            case ssl.SSLError():
+                return "it does not speak TLS as we do; is https right?"
+            case ConnectionRefusedError():
+                return "nobody listens on that port"
+            case OSError() if cause.strerror:
+                return cause.strerror
+    return type(error).__name__
 
 
-def _http_date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def issue_codes(content: bytes) -> tuple[str, ...]:
-    """`issue.code` and `issue.expression` of an OperationOutcome; its free text may hold patient data."""
-    if b"OperationOutcome" not in content:
-        return ()
-    try:
-        outcome = orjson.loads(content)
-    except ValueError:
-        return ()
-    if not isinstance(outcome, dict) or outcome.get("resourceType") != "OperationOutcome":
-        return ()
-    issues = outcome.get("issue")
-    return tuple(filter(None, map(_issue_code, issues[:5] if isinstance(issues, list) else ())))
-
-
-def _issue_code(issue: Any) -> str:
-    if not isinstance(issue, dict):
-        return ""
-    code, where = issue.get("code"), issue.get("expression")
-    paths = [_PATH.fullmatch(one) for one in (where if isinstance(where, list) else [where]) if isinstance(one, str)]
-    said = [code if isinstance(code, str) and _CODE.fullmatch(code) else "", *(path[1] for path in paths if path)]
-    return " ".join(filter(None, said))[:120]
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def parse_json(content: bytes, *, exact: bool = False) -> Any:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dicomcast.model import Outcome
-from dicomcast.vitals import Phase, Vitals
+from dicomcast.vitals import Backlog, Phase, Vitals
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -21,27 +21,39 @@ __all__ = ["INSTRUMENTS", "Metrics"]
 Reading = Callable[[Vitals, datetime], Iterable[tuple[float, dict[str, str]]]]
 
 
-def _one(read: Callable[[Vitals, datetime], float]) -> Reading:
-    return lambda vitals, now: [(read(vitals, now), {})]
+def _one(read: Callable[[Vitals, datetime], float | None]) -> Reading:
+    """One value, or none while it is not known: an alert on it should not take that for 0."""
+
+    def readings(vitals: Vitals, now: datetime) -> list[tuple[float, dict[str, str]]]:
+        value = read(vitals, now)
+        return [] if value is None else [(value, {})]
+
+    return readings
+
+
+def _of_backlog(read: Callable[[Backlog, datetime], float]) -> Reading:
+    return _one(lambda vitals, now: read(vitals.backlog, now) if vitals.backlog else None)
 
 
 # Name, kind, unit, what it says, how it is read. docs/reference/metrics.md is made from this.
 INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
     ("dicomcast.lag.entries", "gauge", "", "Entries of the change feed that are not settled.",
-     _one(lambda vitals, _: vitals.backlog.entries)),
+     _of_backlog(lambda backlog, _: backlog.entries)),
     ("dicomcast.lag", "gauge", "s", "How far FHIR may be behind the archive; while a peer is away, since when.",
      _one(lambda vitals, now: vitals.lag_seconds(now))),
     ("dicomcast.polled", "gauge", "s", "When the feed was last read to its end (Unix time): it moves while the feed "
      "is silent, and stands still when the worker does.",
-     _one(lambda vitals, _: vitals.polled_at.timestamp() if vitals.polled_at else 0.0)),
+     _one(lambda vitals, _: vitals.polled_at.timestamp() if vitals.polled_at else None)),
     ("dicomcast.phase", "gauge", "", "1 for what the worker is at: starting, active, standby or blocked.",
      lambda vitals, _: [(float(vitals.phase is phase), {"phase": phase.value}) for phase in Phase]),
+    ("dicomcast.peer.away", "gauge", "", "1 while a peer gives no usable answers.",
+     lambda vitals, _: [(float(bool(one.trouble)), {"peer": one.peer}) for one in vitals.peers]),
     ("dicomcast.parked", "gauge", "", "Studies that could not be cast and will be tried again.",
-     _one(lambda vitals, _: vitals.backlog.parked)),
+     _of_backlog(lambda backlog, _: backlog.parked)),
     ("dicomcast.dead", "gauge", "", "Studies that will not be tried again until somebody asks for it.",
-     _one(lambda vitals, _: vitals.backlog.dead)),
+     _of_backlog(lambda backlog, _: backlog.dead)),
     ("dicomcast.parked.oldest", "gauge", "s", "The age of the oldest study that is parked or dead.",
-     _one(lambda vitals, now: vitals.backlog.oldest_seconds(now))),
+     _of_backlog(lambda backlog, now: backlog.oldest_seconds(now))),
     ("dicomcast.studies", "counter", "", "Studies cast, by outcome.",
      lambda vitals, _: [(vitals.report.outcomes[one], {"outcome": one.value}) for one in Outcome]),
     ("dicomcast.windows", "counter", "", "Windows of the change feed settled.",

@@ -115,10 +115,11 @@ class Patients:
                         f"study {key.study_uid}: its Patient is not active in FHIR", reason="inactive-patient"
                     )
                 return found
-            following = await self._fhir.read("Patient", target) if target else None
-            if following is None:
+            # By a search, since the id of an EHR's Patient may be a record number, and servers log URLs.
+            following = await self._fhir.search("Patient", {"_id": target}) if target else []
+            if not following:
                 break
-            found = following
+            found = following[0]
         raise Rejected(
             f"study {key.study_uid}: its Patient is replaced by one that is not there, or in a circle",
             reason="broken-patient-link",

@@ -13,11 +13,11 @@ from typing import Any
 
 import structlog
 
-__all__ = ["configure"]
+__all__ = ["configure", "whereabouts"]
 
 _FIELDS = frozenset(
     "event level timestamp study outcome reason error sequence entries studies source version "
-    "seconds parked created updated unchanged deleted skipped signal first last".split()
+    "seconds parked created updated unchanged deleted skipped signal first last issues owner".split()
 )
 
 
@@ -44,3 +44,12 @@ def configure(level: str = "info", form: str = "auto") -> None:
     # What is wrong with a value is told by the issues of the mapping, and pydicom would print the value.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s", force=True)
+
+
+def whereabouts(error: BaseException) -> str:
+    """Where an error that nobody foresaw arose: its class and line, and not its text, which may tell of a patient."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f" in {frame.tb_frame.f_globals.get('__name__', '?')}:{frame.tb_lineno}" if frame else ""
+    return f"{type(error).__name__}{place}"

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from dicomcast.dicom.ticks import TICKS, ticks
 from dicomcast.model import Cursor, Outcome, Parked
+from dicomcast.parking import undropped
 
 __all__ = ["Backlog", "Peer", "Phase", "Report", "Vitals"]
 
@@ -31,9 +32,9 @@ class Report:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     handed_over: int = 0
 
-    def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Count what came of a window."""
-        self.outcomes.update(outcomes)
+    def count(self, outcome: Outcome) -> None:
+        """Count what came of a study."""
+        self.outcomes[outcome] += 1
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.outcomes[outcome]} {outcome.value}" for outcome in Outcome if self.outcomes[outcome])
@@ -59,7 +60,7 @@ class Backlog:
     @classmethod
     def of(cls, settled: Cursor, latest: Cursor, rows: Iterable[Parked]) -> Backlog:
         """From a cursor, the feed's newest entry, and all rows of the store."""
-        seen = list(rows)
+        seen = undropped(rows)
         dead = sum(row.next_attempt is None for row in seen)
         oldest = min((row.first_seen for row in seen if row.first_seen), default=None)
         return cls(settled, latest, len(seen) - dead, dead, oldest)
@@ -82,16 +83,20 @@ class Backlog:
 
 
 class Peer(Protocol):
-    """What is counted of a peer."""
+    """What is counted of a peer; `trouble` is why it gives no usable answers, "" while it does."""
 
     peer: str
     requests: int
     retries: int
+    trouble: str
 
 
 @dataclass(slots=True)
 class Vitals:
-    """The present state of the process. Moments are aware and in UTC; `beat` is of the monotonic clock."""
+    """The present state of the process. Moments are aware and in UTC; `beat` is of the monotonic clock.
+
+    `backlog` is None while it is not known: nobody should take that for being in step.
+    """
 
     source: str = ""
     beat: float = 0.0
@@ -101,7 +106,7 @@ class Vitals:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     report: Report = field(default_factory=Report)
     windows: int = 0
-    backlog: Backlog = field(default_factory=Backlog)
+    backlog: Backlog | None = None
     polled_at: datetime | None = None
     caught_up_at: datetime | None = None
     peers: Sequence[Peer] = ()
@@ -112,7 +117,7 @@ class Vitals:
         if phase != self.phase:
             self.since = datetime.now(UTC)
         if phase is Phase.STANDBY:
-            self.backlog = Backlog()  # Another worker moves the cursor by now.
+            self.backlog = None  # Another worker moves the cursor by now.
         self.phase, self.reason = phase, reason
         return news
 
@@ -122,11 +127,22 @@ class Vitals:
         if not backlog.entries:
             self.caught_up_at = datetime.now(UTC)
 
-    def lag_seconds(self, now: datetime) -> float:
-        """How far FHIR may be behind; while nothing can be asked, since when."""
-        unknown = (self.polled_at or self.started) if self.phase is Phase.BLOCKED else now
-        silent = (now - unknown).total_seconds()
-        return max(silent, self.backlog.seconds(now, self.caught_up_at))
+    @property
+    def trouble(self) -> str:
+        """Why a peer gives no usable answers at present, "" if both do."""
+        return next((one.trouble for one in self.peers if one.trouble), "")
+
+    @property
+    def ready(self) -> bool:
+        """Whether all is as it should be: at work or standing by, and both peers there."""
+        return self.phase in (Phase.ACTIVE, Phase.STANDBY) and not self.trouble
+
+    def lag_seconds(self, now: datetime) -> float | None:
+        """How far FHIR may be behind; while nothing can be asked, since when. None while that is not known."""
+        if self.phase is Phase.BLOCKED:
+            behind = self.backlog.seconds(now, self.caught_up_at) if self.backlog else 0.0
+            return max((now - (self.polled_at or self.started)).total_seconds(), behind)
+        return self.backlog.seconds(now, self.caught_up_at) if self.backlog else None
 
 
 def _moment(timestamp: str) -> datetime | None:

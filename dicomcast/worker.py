@@ -30,9 +30,9 @@ from dicomcast.errors import (
     StateError,
     Unauthorized,
 )
-from dicomcast.model import Checkpoint, StudyKey
+from dicomcast.model import Checkpoint, Outcome, StudyKey
+from dicomcast.settling import Cast
 from dicomcast.signals import stopping
-from dicomcast.sync import Cast
 from dicomcast.vitals import Backlog, Phase, Report
 
 __all__ = ["Job", "Replay", "Worker"]
@@ -145,9 +145,15 @@ class Worker:
             raise self._trouble
 
     async def _beat(self) -> None:
-        """Show that the event loop turns."""
+        """Show that the event loop turns, and say at once when a peer goes away: a window may take long to end."""
+        told: dict[str, str] = {}
         while True:
             self._vitals.beat = time.monotonic()
+            for peer in self._vitals.peers:
+                before = told.get(peer.peer, "")
+                if bool(peer.trouble) != bool(before):
+                    _log.warning("peer.away" if peer.trouble else "peer.back", error=peer.trouble or before)
+                told[peer.peer] = peer.trouble
             await asyncio.sleep(1)
 
     async def _work(self, job: Job, end: float) -> None:
@@ -160,25 +166,22 @@ class Worker:
                     await self._do(job)
                 return
             except DicomCastError as error:
-                if not self._passes(error, job) or now() >= patience:
-                    raise
-                await self._wait_out(error)
+                trouble = self._seen(error)
+                if not self._passes(trouble, job) or now() >= patience:
+                    raise trouble from None
+                await self._wait_out(trouble)
+
+    def _seen(self, error: DicomCastError) -> DicomCastError:
+        """A peer that was itself once may show the page of a proxy while it restarts: that is no wrong setting."""
+        strange = isinstance(error, ConfigError) and not isinstance(error, SourceReset)
+        return Retriable(str(error)) if strange and self._met else error
 
     def _passes(self, error: DicomCastError, job: Job) -> bool:
         """Whether waiting may help.
 
-        Credentials are mended by somebody else, so an endless run waits for that. A peer that was itself once
-        may show the page of a proxy while it restarts; an archive that was recreated is never waited for.
+        Credentials are mended by somebody else, so an endless run waits for that.
         """
-        match error:
-            case SourceReset():
-                return False
-            case ConfigError():
-                return self._met and not job.ends
-            case Unauthorized():
-                return not job.ends
-            case _:
-                return isinstance(error, _PASSING)
+        return isinstance(error, _PASSING) or (isinstance(error, Unauthorized) and not job.ends)
 
     async def _wait_out(self, error: DicomCastError) -> None:
         self._trouble = error
@@ -230,7 +233,9 @@ class Worker:
     async def _do(self, job: Job) -> None:
         checkpoint = await self._app.open()
         self._met = True
-        self._well()
+        await self._take_stock(checkpoint)
+        if self._vitals.phase is not Phase.BLOCKED:  # What it was blocked by may be there still.
+            self._well()
         if job.replay and not self._replayed:
             await self._replay(job.replay)
             self._replayed = True
@@ -280,10 +285,8 @@ class Worker:
         self._due.set()
 
     async def _drain(self, checkpoint: Checkpoint) -> Checkpoint:
-        while casts := await self._app.synchronizer.retry_parked():
-            self._count(casts)
-            if self._stop.is_set():
-                return checkpoint
+        """To the present end of the feed; parked studies whose time has come get their turn between the windows."""
+        await self._retry_some()
         async for settled, casts in self._app.synchronizer.drain(checkpoint):
             checkpoint = settled
             self._count(casts)
@@ -291,9 +294,20 @@ class Worker:
             await self._take_stock(checkpoint)
             if self._stop.is_set():
                 return checkpoint
+            await self._retry_some()
+        self._well()
         await self._take_stock(checkpoint)
         self._vitals.polled_at = datetime.now(UTC)
+        while not self._due.is_set() and await self._retry_some():
+            await self._take_stock(checkpoint)
         return checkpoint
+
+    async def _retry_some(self) -> bool:
+        """Whether any was tried."""
+        casts = [] if self._stop.is_set() else await self._app.synchronizer.retry_parked()
+        if casts:
+            self._count(casts)
+        return bool(casts)
 
     async def _take_stock(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.cursor is not None
@@ -301,5 +315,8 @@ class Worker:
         self._vitals.stock(Backlog.of(checkpoint.cursor, self._app.feed.newest, rows))
 
     def _count(self, casts: list[Cast]) -> None:
-        self._vitals.report.add(cast.outcome for cast in casts)
+        """Those that were cast are counted already."""
+        for cast in casts:
+            if cast.outcome is Outcome.PARKED:
+                self._vitals.report.count(cast.outcome)
         self._well()

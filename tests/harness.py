@@ -21,8 +21,8 @@ from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
-from dicomcast.model import Checkpoint, Outcome
-from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore
+from dicomcast.model import Checkpoint, Outcome, Parked
+from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
@@ -71,6 +71,7 @@ class Harness:
     """An archive, a FHIR server, and a synchronizer between them, whose clock the test moves."""
 
     budget = timedelta(0)  # how long a request is retried
+    count: Callable[[Outcome], None] = staticmethod(lambda _: None)  # hears of each study that was cast
 
     def __init__(
         self,
@@ -113,10 +114,10 @@ class Harness:
         self.dicom = Http("dicom", DICOM_URL, transport=dated, budget=self.budget)
         self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget)
         self.feed = AzureFeed(self.dicom, public_url=DICOM_URL, api=self.api, lag=timedelta(seconds=30))
-        self.fhir = FhirServer(self.server)
+        self.fhir = FhirServer(self.server, fence=lambda: self.tenure.epoch)
         self.tenure = _Tenure(self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now)
         self.tenure.owner = self.owner
-        self.caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, fence=lambda: self.tenure.epoch)
+        self.caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode)
         self.synchronizer = Synchronizer(
             self.feed,
             self.fhir,
@@ -124,6 +125,7 @@ class Harness:
             self.tenure,
             self.caster,
             clock=lambda: self.now,
+            count=lambda outcome: self.count(outcome),
             window=self.window,
         )
 
@@ -140,9 +142,9 @@ class Harness:
             return Checkpoint(checkpoint.feed, await self.feed.start("beginning"), checkpoint.revision)
         return checkpoint
 
-    async def cast(self) -> Counter[Outcome]:
+    async def cast(self, after: timedelta = timedelta(minutes=5)) -> Counter[Outcome]:
         """What `run --once` does, some minutes later."""
-        self.now += timedelta(minutes=5)
+        self.now += after
         outcomes: Counter[Outcome] = Counter()
         async for _, casts in self.synchronizer.drain(await self.open()):
             outcomes.update(cast.outcome for cast in casts)
@@ -195,6 +197,12 @@ class InlineStore(SqliteStore):
         if self._database is None:
             self._database = open_file(self._path, _SCHEMA, _VERSION)
         return work(self._database)
+
+    def rows(self) -> list[Parked]:
+        """All rows of all feeds, without waiting for it."""
+        assert self._database is not None
+        feeds = [feed for (feed,) in self._database.execute("SELECT DISTINCT feed FROM parked")]
+        return [row for feed in feeds for row in _rows(self._database, feed)]
 
 
 class _Tenure(Tenure):

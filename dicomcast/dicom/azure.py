@@ -215,6 +215,11 @@ class AzureFeed:
         self.newest = _newest(await self._latest())
         return self.newest
 
+    async def probe(self) -> None:
+        """Ask for the newest entry, once."""
+        with _refusals_waited_for():
+            self.newest = _newest(await self._latest(budget=0.0))
+
     async def _latest(self, version: str = "", *, budget: float | None = None) -> Answer:
         """Without metadata, which may be corrupt."""
         url = f"{version or self.version}/changefeed/latest"

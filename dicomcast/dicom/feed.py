@@ -45,6 +45,13 @@ class Feed(Protocol):
     async def latest(self) -> Cursor:
         """The newest entry of the feed; sequence 0 while there is none."""
 
+    async def probe(self) -> None:
+        """Whether the archive answers at all, asked once.
+
+        Raises:
+            Retriable: it does not.
+        """
+
     async def partitions(self) -> list[str]:
         """The partitions of the archive; [""] if it has none."""
 

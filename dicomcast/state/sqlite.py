@@ -63,6 +63,7 @@ class SqliteStore:
         to: Cursor,
         parked: Sequence[Parked] = (),
         resolved: Collection[StudyKey] = (),
+        read: Collection[Parked] | None = None,
         epoch: int | None = None,
     ) -> Checkpoint:
         """Settle a window."""
@@ -87,7 +88,7 @@ class SqliteStore:
                         _text(after.updated_at),
                     ),
                 )
-                _write_rows(database, at.feed, parked, resolved)
+                _write_rows(database, at.feed, parked, resolved, read)
             return after
 
         return await self._run(write)
@@ -98,6 +99,7 @@ class SqliteStore:
         *,
         parked: Sequence[Parked] = (),
         resolved: Collection[StudyKey] = (),
+        read: Collection[Parked] | None = None,
         epoch: int | None = None,
     ) -> None:
         """Settle rows without the cursor."""
@@ -106,14 +108,13 @@ class SqliteStore:
         def write(database: sqlite3.Connection) -> None:
             with transaction(database):
                 _fence(database, feed, epoch)
-                _write_rows(database, feed, parked, resolved)
+                _write_rows(database, feed, parked, resolved, read)
 
         await self._run(write)
 
     async def parked(self, feed: str) -> list[Parked]:
         """All rows, oldest first."""
-        query = f"SELECT {_ROW} FROM parked WHERE feed = ? ORDER BY first_seen, partition, study_uid"
-        return await self._run(lambda database: [_parked(row) for row in database.execute(query, (feed,))])
+        return await self._run(lambda database: _rows(database, feed))
 
     async def due(self, feed: str, now: datetime, limit: int = 100) -> list[Parked]:
         """The rows whose next attempt has come."""
@@ -193,16 +194,26 @@ def _refuse_contradiction(parked: Sequence[Parked], resolved: Collection[StudyKe
         raise ValueError("a study cannot be parked and resolved at once")
 
 
+def _rows(database: sqlite3.Connection, feed: str) -> list[Parked]:
+    query = f"SELECT {_ROW} FROM parked WHERE feed = ? ORDER BY first_seen, partition, study_uid"
+    return [_parked(row) for row in database.execute(query, (feed,))]
+
+
 def _write_rows(
-    database: sqlite3.Connection, feed: str, parked: Sequence[Parked], resolved: Collection[StudyKey]
+    database: sqlite3.Connection,
+    feed: str,
+    parked: Sequence[Parked],
+    resolved: Collection[StudyKey],
+    read: Collection[Parked] | None,
 ) -> None:
+    changed = set() if read is None else {row.key for row in set(_rows(database, feed)) - set(read)}
     database.executemany(
         "DELETE FROM parked WHERE feed = ? AND partition = ? AND study_uid = ?",
-        [(feed, key.partition, key.study_uid) for key in resolved],
+        [(feed, key.partition, key.study_uid) for key in resolved if key not in changed],
     )
     database.executemany(
         f"INSERT OR REPLACE INTO parked (feed, {_ROW}) VALUES ({', '.join('?' * 15)})",
-        [(feed, *_columns(row)) for row in parked],
+        [(feed, *_columns(row)) for row in parked if row.key not in changed],
     )
 
 

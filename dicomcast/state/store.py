@@ -16,7 +16,9 @@ class StateStore(Protocol):
     """Checkpoints, leases and parked rows, by feed: two sources in one store never meet.
 
     `epoch` is that of the lease under which a write happens: one that was taken over since is refused, so a
-    worker that was stalled cannot undo what its successor did. None is an operator's hand.
+    worker that was stalled cannot undo what its successor did. `read` are the rows as they stood when the work
+    began: a study whose row is another by now, or is there by now, keeps it, so what an operator asks for
+    meanwhile is not lost. None in either is an operator's hand, which changes whatever it finds.
     """
 
     async def load(self, feed: str) -> Checkpoint:
@@ -29,6 +31,7 @@ class StateStore(Protocol):
         to: Cursor,
         parked: Sequence[Parked] = (),
         resolved: Collection[StudyKey] = (),
+        read: Collection[Parked] | None = None,
         epoch: int | None = None,
     ) -> Checkpoint:
         """Settle a window in one atomic write: cursor, parked rows (replacing those stored), resolved rows.
@@ -44,6 +47,7 @@ class StateStore(Protocol):
         *,
         parked: Sequence[Parked] = (),
         resolved: Collection[StudyKey] = (),
+        read: Collection[Parked] | None = None,
         epoch: int | None = None,
     ) -> None:
         """Settle a replay, a retry or an operator's wish: rows only, never the cursor.

@@ -70,7 +70,9 @@ def test_status(parked: Embedded) -> None:
         facts = parked.run("status", "--json", **public, code=0).json
     assert (facts["settled"], facts["parked"]) == (4, 3)
     assert (facts["latest"], facts["lag_entries"], facts["lag_seconds"]) == (None, None, None)
-    assert facts["feed"] == f"dicom at http://127.0.0.1:{port} does not answer (ConnectError)"
+    assert facts["feed"] == (
+        f"dicom at http://127.0.0.1:{port} cannot be reached: nobody listens on that port (DICOMCAST_DICOM__URL)"
+    )
 
 
 def test_status_of_a_new_store(embedded: Embedded) -> None:

@@ -70,7 +70,7 @@ def test_refused_credentials(embedded: Embedded, peer: str, status: int) -> None
     faults.always(refuse(status), on="POST" if peer == "fhir" else "")
     ended = embedded.run("run", "--once", WORKER__RETRY_BUDGET="1h", code=77)
     assert f"{peer} answered {status}" in ended.err
-    assert f"check {peer.upper()}__AUTH" in ended.err
+    assert f"check DICOMCAST_{peer.upper()}__AUTH" in ended.err
     assert embedded.store.total_versions() == 0
     faults.heal()
     embedded.run("run", "--once", code=0)
@@ -88,7 +88,9 @@ def test_a_peer_that_stays_away(embedded: Embedded, peer: str) -> None:
             **{f"{peer.upper()}__URL": away, "WORKER__POLL_INTERVAL": "1s"},
             code=75,
         )
-    assert ended.err.splitlines()[-1] == f"dicomcast: {peer} at {away} does not answer (ConnectError)"
+    assert ended.err.splitlines()[-1] == (
+        f"dicomcast: {peer} at {away} cannot be reached: nobody listens on that port (DICOMCAST_{peer.upper()}__URL)"
+    )
     assert embedded.store.total_versions() == 0
 
 

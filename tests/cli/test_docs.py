@@ -42,8 +42,10 @@ def reasons() -> set[str]:
     """Every slug that the code gives as a reason: by keyword, by default, or by the one function that takes it."""
     found: set[str] = set()
     for node in (node for tree in TREES for node in ast.walk(tree)):
-        if isinstance(node, ast.keyword) and node.arg == "reason":
-            found.update(constants(node.value))
+        given = isinstance(node, ast.keyword) and node.arg == "reason"
+        of_a_class = isinstance(node, ast.Assign) and [ast.unparse(one) for one in node.targets] == ["reason"]
+        if given or of_a_class:
+            found.update(constants(node.value))  # type: ignore[attr-defined]
         elif isinstance(node, ast.arguments):
             defaults = zip(node.kwonlyargs, node.kw_defaults, strict=True)
             found.update(*(constants(default) for name, default in defaults if name.arg == "reason" and default))

@@ -89,6 +89,13 @@ def everything_goes_wrong(embedded: Embedded) -> dict[str, str]:
                 "subject": {"reference": "Patient/one"},
             }
         )
+    # An EHR may use record numbers as ids.
+    merged = {"type": "replaced-by", "other": {"reference": "Patient/XQZ-4711"}}
+    identifier = [{"system": SYSTEM, "value": "XQZ-MERGED"}]
+    embedded.store.put({"resourceType": "Patient", "id": "old", "identifier": identifier, "link": [merged]})
+    put(embedded, "1.2.34", PatientID="XQZ-MERGED")
+    embedded.fhir.always(refuse(422, body=OUTCOME), on="POST /fhir/Patient/_search", having="_id=XQZ-4711")
+    put(embedded, "1.2.40")  # passes, so that what is wrong with the others is theirs
     rows = json.loads(json.dumps(embedded.archive.page_v1(limit=100)))
     for row in rows:
         if row["studyInstanceUid"] in (*datasets, "1.2.24"):
@@ -112,6 +119,7 @@ def everything_goes_wrong(embedded: Embedded) -> dict[str, str]:
         "1.2.31": "multiple-match",
         "1.2.32": "multiple-match",
         "1.2.33": "entry-not-understood",
+        "1.2.34": "refused",
     }
 
 
@@ -131,8 +139,8 @@ def test_a_day_on_which_everything_goes_wrong(embedded: Embedded, form: str) -> 
         "WORKER__POLL_INTERVAL": "1s",
     }
     running = embedded.start("run", **settings)
-    until("the feed is settled", lambda: embedded.cursor[0] == len(reasons) + 1)
-    assert set(embedded.studies()) == {"1.2.1", "1.2.32"}
+    until("the feed is settled", lambda: embedded.cursor[0] == len(reasons) + 2)
+    assert set(embedded.studies()) == {"1.2.1", "1.2.32", "1.2.40"}
     told = [health(port)]
     embedded.fhir.always(refuse(503, retry_after="1", body=OUTCOME))
     embedded.dicom.always(refuse(401, body=GOSSIP.encode()))

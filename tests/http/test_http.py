@@ -13,7 +13,17 @@ import httpx
 import pytest
 
 from dicomcast.auth import BearerToken, basic
-from dicomcast.errors import Conflict, DicomCastError, NotFound, NotItself, Rejected, Retriable, Stumbled, Unauthorized
+from dicomcast.errors import (
+    Conflict,
+    DicomCastError,
+    NotFound,
+    NotItself,
+    Rejected,
+    Retriable,
+    Stumbled,
+    Unauthorized,
+    Unreachable,
+)
 from dicomcast.http import Http
 from tests.answers import BASE, SECRET, peer, refused
 
@@ -31,7 +41,7 @@ STATUS = {
     401: Unauthorized,
     403: Unauthorized,
     404: NotFound,
-    405: Rejected,
+    405: NotItself,
     406: Rejected,
     408: Retriable,
     409: Conflict,
@@ -45,7 +55,7 @@ STATUS = {
     428: Rejected,
     429: Retriable,
     500: Stumbled,
-    501: Rejected,
+    501: NotItself,
     502: Retriable,
     503: Retriable,
     504: Retriable,
@@ -85,7 +95,7 @@ async def test_refused_credentials_name_the_setting_and_the_role() -> None:
 
 async def test_not_found_and_refused_are_told_apart_by_reason() -> None:
     """The slug of a parked row comes from the error."""
-    for status, reason in ((404, "not-found"), (410, "not-found"), (422, "refused"), (501, "refused")):
+    for status, reason in ((404, "not-found"), (410, "not-found"), (422, "refused"), (507, "refused")):
         error = await refused(lambda _, status=status: httpx.Response(status))
         assert isinstance(error, Rejected) and error.reason == reason
 
@@ -139,6 +149,10 @@ FAILURES = [
 ]
 
 
+# What fails before anything is sent cannot have been done.
+UNSENT = {httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol}
+
+
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_no_answer_is_retriable(failure: type[httpx.TransportError]) -> None:
     """Time-outs, resets and protocol errors are named by their class alone; their text may hold a URL."""
@@ -147,8 +161,9 @@ async def test_no_answer_is_retriable(failure: type[httpx.TransportError]) -> No
         raise failure(f"could not reach {SECRET}", request=request)
 
     error = await refused(handler, params={"identifier": SECRET})
-    assert type(error) is Retriable
-    assert str(error) == f"fhir at {BASE} does not answer ({failure.__name__})"
+    assert type(error) is (Unreachable if failure in UNSENT else Retriable)
+    assert failure.__name__ in str(error) and BASE in str(error)
+    assert error.unsure is (failure not in UNSENT)
     assert (error.peer, error.status, error.throttled) == ("fhir", None, False)
     assert SECRET not in str(error)
 
@@ -214,7 +229,7 @@ async def test_nobody_listens() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         http = Http("dicom", f"http://127.0.0.1:{listener.getsockname()[1]}", budget=timedelta(0))
-        with pytest.raises(Retriable, match="ConnectError"):
+        with pytest.raises(Unreachable, match="nobody listens on that port .DICOMCAST_DICOM__URL."):
             await http.request("GET", "v2/changefeed/latest")
         await http.close()
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from dicomcast.answers import issue_codes
 from dicomcast.errors import Rejected
-from dicomcast.http import issue_codes
 from tests.answers import SECRET, peer, refused
 
 

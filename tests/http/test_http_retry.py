@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dicomcast.errors import Conflict, Rejected, Retriable, Unauthorized
+from dicomcast.errors import Conflict, DicomCastError, LeaseLost, Rejected, Retriable, Unauthorized
 from dicomcast.http import Answer, Http
 
 pytestmark = pytest.mark.looptime
@@ -264,3 +265,69 @@ async def test_a_cancelled_request_leaves_room() -> None:
     peer.script = [say(200)]
     assert (await peer.ask()).status == 200
     assert now() == 1.0
+
+
+async def test_the_budget_is_the_outages_and_not_each_requests() -> None:
+    """A peer that has been away for as long as the budget is asked once by whoever comes then."""
+    peer = Peer(say(502), budget=timedelta(seconds=60))
+    with pytest.raises(Retriable):
+        await peer.ask()
+    assert now() > 20 and len(peer.asked) > 3
+    await asyncio.sleep(60)
+    for _ in range(5):
+        began, asked = now(), len(peer.asked)
+        with pytest.raises(Retriable):
+            await peer.ask()
+        assert (now(), len(peer.asked)) == (began, asked + 1)
+    peer.script = [say(200), say(502)]
+    await peer.ask()
+    began = now()
+    with pytest.raises(Retriable):
+        await peer.ask()
+    assert now() > began + 10, "it was back, so this is another outage"
+
+
+@pytest.mark.parametrize("status", [200, 404, 409, 422, 401])
+async def test_trouble_is_told_until_there_is_an_answer(status: int) -> None:
+    """Health and log say so at once; a refusal is an answer too, and one study that makes it stumble is none."""
+    peer = Peer(say(503), budget=timedelta(0))
+    assert peer.http.trouble == ""
+    with pytest.raises(Retriable):
+        await peer.ask()
+    assert peer.http.trouble == "dicom answered 503 to GET /v2/changefeed"
+    peer.script = [say(500)]
+    with pytest.raises(Retriable):
+        await peer.ask()
+    assert "503" in peer.http.trouble
+    peer.script = [say(status)]
+    with contextlib.suppress(DicomCastError):
+        await peer.ask()
+    assert peer.http.trouble == ""
+
+
+async def test_the_fence_is_asked_when_it_is_sent_and_not_when_it_is_asked_for() -> None:
+    """It may have to wait for a slot, or for what the peer asked for."""
+    peer = Peer(say(429, "20"), say(200), budget=timedelta(seconds=60))
+    asked: list[float] = []
+    await peer.ask(fence=lambda: asked.append(now()))
+    assert asked == peer.asked and asked[1] >= 20
+    peer.script = [say(200)]
+
+    def closed() -> None:
+        raise LeaseLost("gone")
+
+    with pytest.raises(LeaseLost):
+        await peer.ask(fence=closed)
+    assert len(peer.asked) == 2
+
+
+async def test_rest_is_no_longer_than_the_budget_or_than_somebody_wants() -> None:
+    """Between two looks at a study that somebody else writes too."""
+    peer = Peer(say(200), budget=timedelta(seconds=60))
+    await peer.http.rest(300)
+    assert now() == 60
+    resting = asyncio.create_task(peer.http.rest(30))
+    await asyncio.sleep(5)
+    peer.http.give_up()
+    await resting
+    assert now() == 65

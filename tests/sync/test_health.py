@@ -166,7 +166,7 @@ class Counted:
     """A peer of which something is counted."""
 
     def __init__(self, peer: str, requests: int, retries: int) -> None:
-        self.peer, self.requests, self.retries = peer, requests, retries
+        self.peer, self.requests, self.retries, self.trouble = peer, requests, retries, ""
 
 
 def exposed(name: str, kind: str, unit: str) -> str:
@@ -180,7 +180,8 @@ def test_every_instrument_is_there_with_its_value() -> None:
     vitals = Vitals(peers=(Counted("dicom", 12, 3), Counted("fhir", 40, 0)), polled_at=moment, windows=7)
     vitals.enter(Phase.BLOCKED, "reason")
     vitals.backlog = Backlog(Cursor(10), Cursor(15), 2, 1, moment - timedelta(hours=1))
-    vitals.report.add([Outcome.CREATED, Outcome.CREATED, Outcome.PARKED])
+    for outcome in (Outcome.CREATED, Outcome.CREATED, Outcome.PARKED):
+        vitals.report.count(outcome)
     with serve_health(vitals, "127.0.0.1", 0) as port:
         found = samples(port)
         vitals.windows = 8
@@ -325,6 +326,7 @@ async def test_a_silent_feed_and_a_worker_that_stands_still_look_different() -> 
     harness.restart()
     harness.put("1.2", "1.2.1", "1.2.1.1", PatientID="Roentgen-4711", PatientName="Roentgen")
     vitals = Vitals(source=harness.feed.source, peers=(harness.dicom, harness.server))
+    harness.count = vitals.report.count
     app = App(
         feed=harness.feed,
         fhir=harness.fhir,

@@ -270,10 +270,11 @@ async def test_later_entries_of_a_parked_study_fold_into_its_row(harness: Harnes
     harness.archive.poison("1.2", "1.2.1", "1.2.1.1", kind="corrupt")
     await harness.cast()
     harness.put("1.2", "1.2.1", "1.2.1.2")
-    assert await harness.cast() == {Outcome.PARKED: 1}
+    assert await harness.cast(timedelta(seconds=45)) == {Outcome.PARKED: 1}
     (row,) = await harness.state.parked(harness.feed.source)
-    assert row.first_sequence < row.last_sequence
+    assert row.first_sequence < row.last_sequence and row.attempts == 1
     harness.archive.heal("1.2", "1.2.1", "1.2.1.1")
+    harness.now += timedelta(minutes=1)
     assert [cast.outcome for cast in await harness.synchronizer.retry_parked()] == [Outcome.CREATED]
     assert harness.study()["numberOfInstances"] == 2
     assert await harness.state.parked(harness.feed.source) == []

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from dicomcast.app import App
-from dicomcast.errors import ConfigError, LeaseLost, Retriable, SourceReset, Unauthorized
+from dicomcast.errors import ConfigError, LeaseLost, Rejected, Retriable, SourceReset, Unauthorized
 from dicomcast.model import Outcome
 from dicomcast.vitals import Phase, Vitals
 from dicomcast.worker import Job, Replay, Worker
@@ -54,6 +54,7 @@ class VirtualHarness(Harness):
             self.server.give_up()
 
         vitals = Vitals(source=self.feed.source, peers=(self.dicom, self.server))
+        self.count = vitals.report.count
         return App(self.feed, self.fhir, self.state, self.tenure, self.synchronizer, vitals, start, give_up)  # type: ignore[arg-type]
 
     async def settled(self) -> int:
@@ -220,6 +221,79 @@ async def test_a_web_page_in_a_peers_place_is_waited_for_once_it_was_met(harness
     harness.put("1.3", "1.3.1", "1.3.1.1")
     await until(lambda: app.vitals.phase is Phase.BLOCKED)
     await until(lambda: len(harness.studies()) == 2)
+    worker.stop()
+    await run
+
+
+async def test_a_proxys_page_in_the_middle_of_a_run_is_no_wrong_setting(harness: VirtualHarness, study: None) -> None:
+    """`run --once --max-duration` gives up on it as on any peer that is away (exit 75)."""
+    met = False
+
+    def weather(_: float) -> httpx.Response | None:
+        nonlocal met
+        before, met = met, True  # it is itself when it is asked for its CapabilityStatement, and then no more
+        return httpx.Response(200, text="<html>") if before else None
+
+    harness.weather["fhir"] = weather
+    with pytest.raises(Retriable, match="FHIR__URL"):
+        await Worker(harness.app()).run(Job(limit=240))
+    assert now() >= 240
+
+
+async def test_an_outage_in_the_middle_of_a_window_shows_at_once(harness: VirtualHarness) -> None:
+    """Readiness does not wait until the window has given up, nor does the log."""
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: app.vitals.polled_at is not None)
+    assert app.vitals.ready and app.vitals.backlog is not None
+    for number in range(50):
+        harness.put(f"1.{number + 2}", f"1.{number + 2}.1", f"1.{number + 2}.1.1")
+    down = False
+
+    def weather(_: float) -> Exception | None:
+        nonlocal down
+        down = down or len(harness.studies()) > 3
+        return httpx.ConnectError("refused") if down else None
+
+    harness.weather["fhir"] = weather
+    await until(lambda: down)
+    noticed = now()
+    await until(lambda: not app.vitals.ready, 5)
+    assert "fhir" in app.vitals.trouble
+    await until(lambda: app.vitals.phase is Phase.BLOCKED, 300)
+    assert now() - noticed < 240, "the budget of two minutes, and not one for each study"
+    harness.weather.clear()
+    await until(lambda: len(harness.studies()) == 50, 120)
+    assert app.vitals.ready
+    worker.stop()
+    await run
+    assert await harness.state.parked(harness.feed.source) == []
+
+
+async def test_a_peer_that_answers_but_takes_nothing_leaves_the_worker_blocked(harness: VirtualHarness) -> None:
+    """That it can be asked is not that it is well: readiness comes back with the first window that is settled."""
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: app.vitals.polled_at is not None)
+    write, refused = harness.fhir.write, True
+
+    async def refuses(writes: Any) -> Any:
+        if refused:
+            raise Rejected("fhir answered 422", peer="fhir", status=422)
+        return await write(writes)
+
+    harness.fhir.write = refuses  # type: ignore[method-assign]
+    for number in range(5):
+        harness.put(f"1.{number + 2}", f"1.{number + 2}.1", f"1.{number + 2}.1.1")
+    await until(lambda: app.vitals.phase is Phase.BLOCKED)
+    for _ in range(300):
+        await asyncio.sleep(1)
+        assert app.vitals.phase is Phase.BLOCKED
+    refused = False
+    await until(lambda: app.vitals.ready, 120)
+    assert len(harness.studies()) == 5
     worker.stop()
     await run
 
