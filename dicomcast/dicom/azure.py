@@ -26,6 +26,9 @@ __all__ = ["AzureFeed"]
 # What was committed up to so long before the last settled entry may have been numbered after it.
 _CHANGE_OF_VERSION = timedelta(hours=1)
 
+# No answer, or one that does not tell what failed; throttling (429) and a key that is gone (424) concern everything.
+_MAYBE_THE_METADATA = (None, 408, 502, 503, 504)
+
 
 class AzureFeed:
     """The change feed of one service, and the reads that go with it.
@@ -246,16 +249,27 @@ class AzureFeed:
         return list(await self._rows("v2", query))
 
     async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
-        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing, or no JSON. Then without."""
+        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing, or no JSON. Then without.
+
+        Metadata that take too long, or that a gateway chokes on, look like a service that is away; it is if the
+        page does not come without them either.
+        """
         whole = query | {"includeMetadata": "true"}
         try:
             return _page(await self._http.request("GET", f"{version}/changefeed", params=whole, at_once=(Stumbled,)))
         except (Rejected, Stumbled, NotItself):
             return await self._bare_rows(version, query)
+        except Retriable as error:
+            if error.status not in _MAYBE_THE_METADATA or error.retry_after is not None:
+                raise
+            try:
+                return await self._bare_rows(version, query, budget=0.0)
+            except (Rejected, Retriable):
+                raise error from None
 
-    async def _bare_rows(self, version: str, query: dict[str, str]) -> list[Entry]:
-        answer = await self._http.request("GET", f"{version}/changefeed", params=query | {"includeMetadata": "false"})
-        return _page(answer)
+    async def _bare_rows(self, version: str, query: dict[str, str], *, budget: float | None = None) -> list[Entry]:
+        bare = query | {"includeMetadata": "false"}
+        return _page(await self._http.request("GET", f"{version}/changefeed", params=bare, budget=budget))
 
 
 @contextmanager
