@@ -135,18 +135,27 @@ class AzureFeed:
         )
 
     async def start(self, start: str | int | datetime) -> Cursor:
-        """The cursor before the first entry to read."""
+        """The cursor before the first entry to read, which must not skip any that are still to come."""
         if start == "beginning":
             return Cursor(position=self._position(text(by_time.BEGINNING)) | {"whole": True})
+        answer = await self._latest()
+        latest = self.newest = _newest(answer)
         if start == "latest":
-            latest = await self.latest()
             return Cursor(latest.sequence, latest.timestamp, self._position(latest.timestamp))
         if isinstance(start, int):
             if self.version != "v1":
                 raise ConfigError("WORKER__START: a sequence needs change feed v1; this service is read by v2")
+            if start > latest.sequence + 1:
+                raise ConfigError(
+                    f"WORKER__START: the feed ends at sequence {latest.sequence}, and {start} is beyond it"
+                )
             return Cursor(max(start - 1, 0), position=self._position(""))
         if self.version != "v2" or isinstance(start, str):
             raise ConfigError("WORKER__START: a time needs change feed v2; set DICOM__API_VERSION to v2")
+        now = moment(self._present(answer)) + TICKS  # its Date is cut to the second
+        if moment(start) >= now:
+            newest = f"its newest entry is of {latest.timestamp}" if latest.timestamp else "it has no entry"
+            raise ConfigError(f"WORKER__START: by the feed's clock {text(moment(start))} is still to come; {newest}")
         return Cursor(position=self._position(text(moment(start))))
 
     def _position(self, start: str) -> dict[str, object]:
