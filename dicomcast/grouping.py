@@ -7,6 +7,7 @@ that was read last speaks, whatever it reports.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from dicomcast.mapping.dataset import Dataset
@@ -21,12 +22,19 @@ _UIDS = {
     "SOPInstanceUID": "instance_uid",
 }
 
+# Looser than PS3.5 section 9.1, as the service is, which lets letters and hyphens pass. All else, and dots alone, would
+# mean something in the path of a URL or in a search.
+_UID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9.-]{1,64}")
+
 
 def group(source: str, entries: Iterable[Entry]) -> list[StudyDelta]:
-    """One delta for each study of a window, in the order in which the studies appear."""
+    """One delta for each study of a window, in the order in which the studies appear.
+
+    Entries whose study has no name that can be used share a delta without one: nobody can ask for such a study.
+    """
     studies: dict[StudyKey, list[Entry]] = {}
     for entry in entries:
-        key = StudyKey(source, entry.partition, entry.study_uid)
+        key = StudyKey(source, entry.partition, entry.study_uid if _UID.fullmatch(entry.study_uid) else "")
         studies.setdefault(key, []).append(entry)
     return [_delta(key, entries) for key, entries in studies.items()]
 
@@ -48,6 +56,8 @@ def fault(entry: Entry) -> str:
     where = f"entry {entry.sequence} of the change feed"
     if not (entry.study_uid and entry.series_uid and entry.instance_uid):
         return f"{where} names no study, series or instance"
+    if not _UID.fullmatch(entry.study_uid):
+        return f"{where} names a StudyInstanceUID that is no UID"
     if entry.action is Action.OTHER or entry.state is EntryState.OTHER:
         return f"{where} has an action or state that is not known"
     if entry.metadata is None or entry.state is EntryState.DELETED:

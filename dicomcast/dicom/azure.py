@@ -26,6 +26,9 @@ __all__ = ["AzureFeed"]
 # What was committed up to so long before the last settled entry may have been numbered after it.
 _CHANGE_OF_VERSION = timedelta(hours=1)
 
+# No answer, or one that does not tell what failed; throttling (429) and a key that is gone (424) concern everything.
+_MAYBE_THE_METADATA = (None, 408, 502, 503, 504)
+
 
 class AzureFeed:
     """The change feed of one service, and the reads that go with it.
@@ -132,18 +135,27 @@ class AzureFeed:
         )
 
     async def start(self, start: str | int | datetime) -> Cursor:
-        """The cursor before the first entry to read."""
+        """The cursor before the first entry to read, which must not skip any that are still to come."""
         if start == "beginning":
             return Cursor(position=self._position(text(by_time.BEGINNING)) | {"whole": True})
+        answer = await self._latest()
+        latest = self.newest = _newest(answer)
         if start == "latest":
-            latest = await self.latest()
             return Cursor(latest.sequence, latest.timestamp, self._position(latest.timestamp))
         if isinstance(start, int):
             if self.version != "v1":
                 raise ConfigError("WORKER__START: a sequence needs change feed v1; this service is read by v2")
+            if start > latest.sequence + 1:
+                raise ConfigError(
+                    f"WORKER__START: the feed ends at sequence {latest.sequence}, and {start} is beyond it"
+                )
             return Cursor(max(start - 1, 0), position=self._position(""))
         if self.version != "v2" or isinstance(start, str):
             raise ConfigError("WORKER__START: a time needs change feed v2; set DICOM__API_VERSION to v2")
+        now = moment(self._present(answer)) + TICKS  # its Date is cut to the second
+        if moment(start) >= now:
+            newest = f"its newest entry is of {latest.timestamp}" if latest.timestamp else "it has no entry"
+            raise ConfigError(f"WORKER__START: by the feed's clock {text(moment(start))} is still to come; {newest}")
         return Cursor(position=self._position(text(moment(start))))
 
     def _position(self, start: str) -> dict[str, object]:
@@ -251,16 +263,27 @@ class AzureFeed:
         return list(await self._rows("v2", query))
 
     async def _rows(self, version: str, query: dict[str, str]) -> Iterable[Entry]:
-        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing, or no JSON. Then without."""
+        """A page. One bad instance fails it: 400 for corrupt metadata, 500 for missing, or no JSON. Then without.
+
+        Metadata that take too long, or that a gateway chokes on, look like a service that is away; it is if the
+        page does not come without them either.
+        """
         whole = query | {"includeMetadata": "true"}
         try:
             return _page(await self._http.request("GET", f"{version}/changefeed", params=whole, at_once=(Stumbled,)))
         except (Rejected, Stumbled, NotItself):
             return await self._bare_rows(version, query)
+        except Retriable as error:
+            if error.status not in _MAYBE_THE_METADATA or error.retry_after is not None:
+                raise
+            try:
+                return await self._bare_rows(version, query, budget=0.0)
+            except (Rejected, Retriable):
+                raise error from None
 
-    async def _bare_rows(self, version: str, query: dict[str, str]) -> list[Entry]:
-        answer = await self._http.request("GET", f"{version}/changefeed", params=query | {"includeMetadata": "false"})
-        return _page(answer)
+    async def _bare_rows(self, version: str, query: dict[str, str], *, budget: float | None = None) -> list[Entry]:
+        bare = query | {"includeMetadata": "false"}
+        return _page(await self._http.request("GET", f"{version}/changefeed", params=bare, budget=budget))
 
 
 @contextmanager

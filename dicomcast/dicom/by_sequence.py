@@ -22,7 +22,7 @@ Page = Callable[[int], Awaitable[list[Entry]]]
 
 
 async def read(page: Page, *, after: int, latest: int, settled: int, size: int) -> AsyncIterator[Window]:
-    """Windows of entries after sequence `after`, up to `latest`.
+    """Windows of `size` entries after sequence `after`, up to `latest`; the last one holds what is left.
 
     `settled` is the time, in ticks, before which a gap is taken for final.
     """
@@ -36,6 +36,6 @@ async def read(page: Page, *, after: int, latest: int, settled: int, size: int) 
             position = entry.sequence
             entries.append(entry)
         scanned += LIMIT
-        if entries and (len(entries) >= size or scanned >= latest):
-            yield Window(tuple(entries), Cursor(position, entries[-1].timestamp, {"api": "v1"}))
-            entries = []
+        while entries and (len(entries) >= size or scanned >= latest):
+            window, entries = entries[:size], entries[size:]
+            yield Window(tuple(window), Cursor(window[-1].sequence, window[-1].timestamp, {"api": "v1"}))

@@ -5,12 +5,14 @@
   known by their sequence. Only where a whole page shares one timestamp is `offset` used, so its cost
   stays small and rows that appear meanwhile cannot shift what is skipped.
 * The next round starts one overlap earlier, for what was committed later than anyone thought.
+* A window that ends inside a page leaves the position in front of the page, which is then read again, and
+  remembers which of its rows are settled: so it does not matter what became visible among them meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dicomcast.dicom.ticks import TICKS, text, ticks
@@ -59,9 +61,10 @@ class Position:
 async def read(
     page: Page, position: Position, *, until: int, overlap: int, size: int, seen: Cursor
 ) -> AsyncIterator[Window]:
-    """Windows from `position` to `until` (in ticks); `seen` is the newest entry settled so far.
+    """Windows of `size` entries from `position` to `until` (in ticks); the last one of a round holds what is left.
 
-    A round that was left open is finished first, whenever it was, and then the feed is read to `until`.
+    `seen` is the newest entry settled so far. A round that was left open is finished first, whenever it was, and
+    then the feed is read to `until`.
     """
     known = _Known(position.recent)
     entries: list[Entry] = []
@@ -70,13 +73,16 @@ async def read(
             start = max(ticks(position.start) - overlap, BEGINNING)
             position = Position(text(start), text(until), 0, position.recent)
         rows = await page(position.start, position.until, position.offset)
-        fresh = [row for row in rows if known.add(row)]
-        entries += fresh
-        seen = max([seen, *(Cursor(row.sequence, row.timestamp) for row in fresh)], key=_age)
-        position = _after(position, rows, known, overlap)
-        if len(entries) >= size or not position.until:
-            yield Window(tuple(entries), Cursor(seen.sequence, seen.timestamp, position.stored()))
-            entries = []
+        entries += [row for row in rows if known.add(row)]
+        before, position = position, _after(position, rows, known, overlap)
+        while len(entries) >= size or not position.until:
+            window, entries = entries[:size], entries[size:]
+            seen = max([seen, *(Cursor(row.sequence, row.timestamp) for row in window)], key=_age)
+            before = _within(before, window, overlap)
+            here = before if entries else position
+            yield Window(tuple(window), Cursor(seen.sequence, seen.timestamp, here.stored()))
+            if not entries:
+                break
 
 
 def _age(cursor: Cursor) -> tuple[int, int]:
@@ -95,6 +101,15 @@ def _after(position: Position, rows: list[Entry], known: _Known, overlap: int) -
         return Position(position.start, position.until, position.offset + len(rows), recent)
     # Where one timestamp fills the page, the tie begins with it.
     return Position(last, position.until, len(rows) if first == last else 0, recent)
+
+
+def _within(position: Position, settled: Iterable[Entry], overlap: int) -> Position:
+    """In front of a page of which some rows are settled."""
+    known = _Known(position.recent)
+    for row in settled:
+        known.add(row)
+    moment = min(ticks(position.start), ticks(position.until) - overlap)
+    return replace(position, recent=known.since(moment))
 
 
 class _Known:

@@ -37,7 +37,10 @@ class Feed(Protocol):
         """The public DICOMweb base URL of a partition."""
 
     def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
-        """Windows of about `size` entries from `after` to the present end of the feed, which ends the iteration."""
+        """Windows of `size` entries from `after` to the present end of the feed, which ends the iteration.
+
+        A window is smaller only where what is to be read ends, and may be empty then: its cursor counts all the same.
+        """
 
     def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
         """The entries with sequences from `first` to `last`, once more."""

@@ -29,7 +29,7 @@ class Dicomweb:
             Rejected: the metadata cannot be used.
         """
         try:
-            instances = await self._metadata(key, path, f"studies/{quote(key.study_uid)}/metadata")
+            instances = await self._metadata(key, path, f"studies/{_segment(key.study_uid)}/metadata")
         except NotFound:
             await self._confirm_absence(key, path)
             instances = []
@@ -41,7 +41,7 @@ class Dicomweb:
         Raises:
             Rejected: the metadata cannot be used.
         """
-        uids = map(quote, (key.study_uid, instance.series_uid, instance.instance_uid))
+        uids = map(_segment, (key.study_uid, instance.series_uid, instance.instance_uid))
         address = "studies/{}/series/{}/instances/{}/metadata".format(*uids)
         try:
             found = await self._metadata(key, path, address)
@@ -73,6 +73,17 @@ class Dicomweb:
         query = {"StudyInstanceUID": key.study_uid}
         answer = await self._http.request("GET", f"{path}/studies", params=query, headers=_DICOM_JSON)
         return _datasets(answer, key)
+
+
+def _segment(uid: str) -> str:
+    """A UID as one segment of a path, whatever is in it.
+
+    Raises:
+        Rejected: it is empty or nothing but dots, which would be another path, escaped or not.
+    """
+    if not uid.strip("."):
+        raise _unusable("a study, series or instance has a UID that is no UID", "uid-unusable")
+    return quote(uid, safe="")
 
 
 def _datasets(answer: Answer, key: StudyKey) -> list[Any]:

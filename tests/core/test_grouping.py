@@ -129,6 +129,57 @@ def test_entry_without_uid_is_a_fault(uid: str) -> None:
     )
 
 
+ODD = [
+    "1.2/../../x",
+    "1.2?x",
+    "..",
+    ".",
+    "1.2#x",
+    "1.2 3",
+    "1.2|3",
+    "1.2,3",
+    "%2E",
+    "Doe^Jane",
+    "1" * 65,
+    "1.2\n",
+    "١.٢",
+]
+
+
+@pytest.mark.parametrize("uid", ODD)
+def test_study_without_a_usable_uid_is_a_fault(uid: str) -> None:
+    """What means something in a URL or a search names no study: it gets into no key, and its text into no message."""
+    delta = only(entry(7, CREATE, CURRENT, NEW, study_uid=uid))
+    assert delta.fault == "entry 7 of the change feed names a StudyInstanceUID that is no UID"
+    assert delta.key == StudyKey(SOURCE, "", "")
+
+
+@pytest.mark.parametrize("uid", ["1.2", "1.02.3", "0", "1.2.a-b", "1" * 64])
+def test_study_with_a_uid_as_the_service_takes_it(uid: str) -> None:
+    """Leading zeros, letters and hyphens are found in archives and do no harm."""
+    delta = only(entry(7, CREATE, CURRENT, None, study_uid=uid))
+    assert (delta.fault, delta.key.study_uid) == ("", uid)
+
+
+def test_entries_that_name_no_study_are_told_apart_from_those_that_do() -> None:
+    """They share one delta in each partition, which tells of all of them; no study waits for it."""
+    deltas = group(
+        SOURCE,
+        [
+            entry(7, CREATE, CURRENT, NEW, study_uid=""),
+            entry(8, CREATE, CURRENT, NEW),
+            entry(9, CREATE, CURRENT, NEW, study_uid="../x", instance_uid="1.2.1.2"),
+            entry(10, CREATE, CURRENT, NEW, study_uid="", partition="north"),
+        ],
+    )
+    assert [(delta.key.partition, delta.key.study_uid, delta.sequences) for delta in deltas] == [
+        ("", "", (7, 9)),
+        ("", "1.2", (8,)),
+        ("north", "", (10,)),
+    ]
+    assert [bool(delta.fault) for delta in deltas] == [True, False, True]
+
+
 @pytest.mark.parametrize(
     ("keyword", "uid"), [("StudyInstanceUID", "1.2"), ("SeriesInstanceUID", "1.2.1"), ("SOPInstanceUID", "1.2.1.1")]
 )

@@ -119,6 +119,82 @@ async def test_a_service_that_is_unavailable_is_waited_for(reader: Reader, statu
     assert reader.sequences == [1]
 
 
+def heavy(reader: Reader, status: int | None, **headers: str) -> None:
+    """Have every page fail that is asked for with metadata: with a status, or without an answer."""
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        if request.url.params.get("includeMetadata") != "true":
+            return None
+        if status is None:
+            raise httpx.ReadTimeout("too much", request=request)
+        return httpx.Response(status, headers=headers)
+
+    reader.wire.intercept = answer
+
+
+@pytest.mark.parametrize("status", [None, 408, 502, 503, 504])
+async def test_a_page_that_comes_only_without_metadata(reader: Reader, status: int | None) -> None:
+    """A blob that takes too long fails its page for as long as it is tried: the page is asked for once without."""
+    reader.store("1.2.1.1")
+    reader.store("1.3.1.1", study="1.3")
+    reader.later()
+    heavy(reader, status)
+    await reader.read()
+    assert [(entry.study_uid, entry.metadata) for entry in reader.delivered] == [("1.2", None), ("1.3", None)]
+    asked = reader.wire.asked(f"/{reader.api}/changefeed")
+    assert [one["includeMetadata"] for one in asked] == ["true", "false"]
+
+
+@pytest.mark.parametrize(("status", "headers"), [(424, {}), (429, {}), (503, {"Retry-After": "0"})])
+async def test_throttling_and_lost_keys_are_no_matter_of_metadata(
+    reader: Reader, status: int, headers: dict[str, str]
+) -> None:
+    """A service that asks to be left alone, or has lost its customer's key, is not asked for another page."""
+    reader.store("1.2.1.1")
+    reader.later()
+    heavy(reader, status, **headers)
+    with pytest.raises(Retriable, match=str(status)):
+        await reader.read()
+    assert [one["includeMetadata"] for one in reader.wire.asked(f"/{reader.api}/changefeed")] == ["true"]
+
+
+@pytest.mark.parametrize("second", [400, 429, 503])
+async def test_a_page_that_does_not_come_without_metadata_either(reader: Reader, second: int) -> None:
+    """Then the service is away, and what it said first is told."""
+    reader.store("1.2.1.1")
+    reader.later()
+    feed = await reader.opened()
+    fail(reader, httpx.Response(504), httpx.Response(second))
+    with pytest.raises(Retriable, match="504"):
+        await reader.read(feed=feed)
+    assert reader.sequences == []
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_study_too_heavy_for_its_page_is_parked_alone(api: str) -> None:
+    """Law 3: its page is read without metadata, the others are cast, and the feed goes on."""
+
+    class Heavy(Harness):
+        def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+            return TooHeavy(transport) if peer == "dicom" else transport
+
+    class TooHeavy(httpx.AsyncBaseTransport):
+        def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+            self._inner = inner
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.params.get("includeMetadata") == "true" or "/studies/1.2/" in request.url.path:
+                return httpx.Response(504)
+            return await self._inner.handle_async_request(request)
+
+    harness = Heavy(api=api)
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    harness.put("1.3", "1.3.1", "1.3.1.1")
+    assert await harness.cast() == {Outcome.PARKED: 1, Outcome.CREATED: 1}
+    assert [row.key.study_uid for row in await harness.state.parked(harness.feed.source)] == ["1.2"]
+    await harness.close()
+
+
 async def test_a_refused_page_is_waited_for(reader: Reader) -> None:
     """A page that is refused with and without metadata, by a proxy say, stops the feed where it is."""
     reader.store("1.2.1.1")

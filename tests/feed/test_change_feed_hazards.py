@@ -74,10 +74,10 @@ async def test_late_commits_found_in_a_round_that_was_left_open_are_not_lost(rea
     reader.later(29)
     reader.store("1.2.1.450")
     reader.later(1)
-    await reader.read(size=1, take=1)
+    await reader.read(size=by_time.LIMIT, take=1)
     reader.later(10)
     reader.archive.release()
-    await reader.read(size=1, take=1)
+    await reader.read(size=by_time.LIMIT, take=1)
     reader.later(100_000)
     await reader.read()
     assert sorted(reader.sequences) == list(range(1, 453))
@@ -112,7 +112,7 @@ async def test_ties_of_more_rows_than_a_page_holds(reader: Reader) -> None:
     reader.archive.release()
     reader.later(10)
     for _ in range(6):
-        await reader.read(size=1, take=1)
+        await reader.read(size=by_time.LIMIT, take=1)
     assert reader.sequences == [1, 502, *range(2, 502)]
 
 
@@ -122,7 +122,7 @@ async def test_ties_are_not_cut_where_a_window_ends_inside_one(reader: Reader) -
         reader.store(f"1.2.1.{number}")
     reader.archive.delete("Microsoft.Default", "1.2")
     reader.later(60)
-    while await reader.read(size=1, take=1):
+    while await reader.read(size=by_time.LIMIT, take=1):
         pass
     assert reader.sequences == list(range(1, 4 * by_time.LIMIT + 1))
     assert {offset for _, _, offset in windows_of_time(reader)} >= {0, 200, 400, 600}
@@ -135,14 +135,14 @@ async def test_offset_drift_the_end_of_a_round_is_fixed(reader: Reader) -> None:
         reader.later(0.01)
     reader.later(60)
     feed = await reader.opened()
-    await reader.read(size=1, take=1, feed=feed)
+    await reader.read(size=by_time.LIMIT, take=1, feed=feed)
     for number in range(450, 460):
         reader.store(f"1.2.1.{number}")
         reader.later(100)
-    await reader.read(size=1, take=1)
-    await reader.read(size=1, take=1)
+    await reader.read(size=by_time.LIMIT, take=1)
+    await reader.read(size=by_time.LIMIT, take=1)
     pages = windows_of_time(reader)
-    assert len(pages) == 3
+    assert len(pages) == 4
     assert len({end for _, end, _ in pages}) == 1
     assert len(reader.delivered) == 450
 
@@ -157,7 +157,7 @@ async def test_offset_drift_a_late_row_inside_a_tie_does_not_shift_it(reader: Re
     reader.store("late")
     reader.archive.delete("Microsoft.Default", "1.2")
     reader.later(32)
-    await reader.read(size=1, take=1)
+    await reader.read(size=by_time.LIMIT, take=1)
     assert reader.sequences[450:] == list(range(452, 652))
     reader.archive.release()
     await reader.read()

@@ -137,7 +137,7 @@ def test_v2_start_is_inclusive_and_end_exclusive() -> None:
 def test_v2_goes_on_after_a_round_that_was_left_open() -> None:
     """A cursor inside a round may be taken up much later: that round is finished, and the feed read to its end."""
     feed = TimeFeed([row(number, number * SECOND) for number in range(1, 301)])
-    (first,) = feed.read(None, 400 * SECOND, size=1, take=1)
+    (first,) = feed.read(None, 400 * SECOND, size=by_time.LIMIT, take=1)
     assert first.end.position["until"] != ""
     feed.rows.append(row(301, 500 * SECOND))
     windows = feed.read(first.end, 1000 * SECOND)
