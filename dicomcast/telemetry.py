@@ -16,7 +16,7 @@ import structlog
 __all__ = ["configure"]
 
 _FIELDS = frozenset(
-    "event level timestamp study outcome reason error sequence entries studies source version "
+    "event level timestamp study outcome reason error sequence entries studies source version owner "
     "seconds parked created updated unchanged deleted skipped signal first last".split()
 )
 
