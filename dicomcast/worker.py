@@ -30,7 +30,7 @@ from dicomcast.errors import (
     StateError,
     Unauthorized,
 )
-from dicomcast.model import Checkpoint, StudyKey
+from dicomcast.model import Checkpoint, Outcome, StudyKey
 from dicomcast.signals import stopping
 from dicomcast.sync import Cast
 from dicomcast.vitals import Backlog, Phase, Report
@@ -245,7 +245,10 @@ class Worker:
         if replay.keys:
             self._count(await self._app.synchronizer.retry(replay.keys))
         if replay.studies:
-            self._count(await self._app.synchronizer.replay_studies(replay.studies))
+            casts = await self._app.synchronizer.replay_studies(replay.studies)
+            self._count(casts)
+            found = {cast.key.study_uid for cast in casts if cast.outcome is not Outcome.SKIPPED}
+            self._vitals.report.absent += [uid for uid in replay.studies if uid not in found]
         if replay.first is not None:
             async for casts in self._app.synchronizer.replay(replay.first, replay.last):
                 self._count(casts)
