@@ -1,7 +1,7 @@
 """The command line. Each command is a few lines here; what it does stands in the library.
 
 stdout is data, stderr is logs and progress. Exit codes: 0 done, 1 done but something is parked (with
-`--strict`), 2 usage, 75 a peer stayed away, 77 credentials or permission, 78 configuration.
+`--strict`), 2 usage, 75 a peer stayed away, 77 credentials or permission, 78 configuration, 130 Ctrl-C.
 """
 
 from __future__ import annotations
