@@ -47,7 +47,7 @@ def map_files(
         _say(f"passed over {found.passed_over} {'file that is' if one else 'files that are'} no DICOM instance")
     if issues:
         _tell_issues(found, site)
-    if not found.files:
+    if not found.files and not found.unread:
         _say("there is nothing to map: no DICOM and no DICOM JSON was found")
     if found.unread or not found.files:
         raise typer.Exit(1)

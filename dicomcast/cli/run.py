@@ -106,7 +106,9 @@ def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     telemetry.configure(settings.log.level, settings.log.format)
     report, parked, caught_up = asyncio.run(_work(settings, job, dry_run=dry_run))
     told = str(report)
-    if job.tail and not caught_up and told == str(Report()):
+    if told == str(Report()) and not job.tail:
+        told = "nothing was cast"
+    elif told == str(Report()) and not caught_up:
         told = "ended before anything was settled; the next run goes on from the cursor"
     dry = "dry run, nothing was written; a run would report: " if dry_run else ""
     for uid in report.absent:

@@ -90,7 +90,9 @@ def test_a_folder_with_other_things(embedded: Embedded) -> None:
     ended = run(embedded, "disc", code=1)
     assert uids(ended.json) == {study_uid(CT)}
     assert ended.err.startswith("dicomcast: disc/broken.dcm: this ")
-    # Who names a file means it.
+    # Who names a file means it, and one that is missing is told once.
+    ended = run(embedded, "missing.dcm", code=1)
+    assert ended.err == "dicomcast: missing.dcm: No such file or directory\n"
     ended = run(embedded, "disc/README.txt", CT, code=1)
     assert ended.err == "dicomcast: disc/README.txt: this is not a DICOM file (no DICM after 128 bytes)\n"
 

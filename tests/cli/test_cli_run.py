@@ -206,6 +206,8 @@ def test_replay_of_a_stretch_and_of_a_study(embedded: Embedded) -> None:
         "dicomcast: study 9.9 was skipped: neither the archive nor FHIR holds it",
         "dicomcast: 1 created, 1 unchanged, 1 skipped; 0 parked",
     ]
+    ended = embedded.run("replay", "--replay-from", "4000", code=0)
+    assert ended.err.splitlines()[-1] == "dicomcast: nothing was cast; 0 parked"
     ended = embedded.run("replay", "--replay-study", "9.9", PATIENT__MISSING_ID="skip", code=0)
     assert "9.9 was skipped: neither the archive nor FHIR holds it, or it has no PatientID" in ended.err
     assert set(embedded.studies()) == {"1.2.3", "1.2.4", "1.2.5"}
