@@ -84,8 +84,13 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
 
 
 @asynccontextmanager
-async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None = None) -> AsyncIterator[App]:
-    """An `App` with its connections, closed at the end. A `dry_run` is handed the bundles, and nothing is written."""
+async def build(
+    settings: Settings, *, dry_run: Callable[[bytes], None] | None = None, read_only: bool = False
+) -> AsyncIterator[App]:
+    """An `App` with its connections, closed at the end. A `dry_run` is handed the bundles, and nothing is written.
+
+    With `read_only`, or in a dry run, the state store is not made where there is none.
+    """
     async with AsyncExitStack() as stack:
         dicom = _http("dicom", settings.dicom, settings)
         stack.push_async_callback(dicom.close)
@@ -97,7 +102,8 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             api=settings.dicom.api_version,
             lag=settings.dicom.safety_lag,
         )
-        store = open_store(settings.state.url) if dry_run is None else DryRunStore(open_store(settings.state.url))
+        stored = open_store(settings.state.url, read_only=read_only or dry_run is not None)
+        store = stored if dry_run is None else DryRunStore(stored)
         stack.push_async_callback(store.close)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
         fhir = FhirServer(server, fence=lambda: tenure.epoch) if dry_run is None else DryRunServer(server, dry_run)

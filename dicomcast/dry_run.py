@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from dicomcast.bundle import Write, transaction
+from dicomcast.bundle import Write, batches, transaction
 from dicomcast.fhir import FhirServer, Written
 from dicomcast.http import Http, dump_json
 from dicomcast.model import Checkpoint, Cursor, Lease, Parked, StudyKey
@@ -27,9 +27,10 @@ class DryRunServer(FhirServer):
         self._show = show
 
     async def write(self, writes: list[Write]) -> list[Written]:
-        """Show the bundle, and answer as if it had been taken."""
+        """Show the bundles that would be sent, and answer as if they had been taken."""
         known = [replace(write, version="") if write.version == _UNWRITTEN else write for write in writes]
-        self._show(dump_json(transaction(known)))
+        for bundle in [transaction(known)] if self.capabilities.transaction else batches(known):
+            self._show(dump_json(bundle))
         return [Written(200 if write.version else 201, write.resource["id"], _UNWRITTEN) for write in writes]
 
 

@@ -46,7 +46,7 @@ def serve_health(vitals: Vitals, address: str, port: int, *, stale: float = STAL
                     ready = vitals.ready
                     self.answer(200 if ready else 503, {"ready": ready, **summary(vitals, datetime.now(UTC))})
                 case "/metrics" if metrics is None:
-                    self.answer(501, {"error": "metrics need more packages: pip install 'dicomcast[prometheus]'"})
+                    self.answer(501, {"error": "metrics need more packages: pip install '.[prometheus]' in a clone"})
                 case "/metrics" if metrics is not None:
                     self.send(200, metrics.content_type, metrics.exposition())
                 case _:

@@ -6,6 +6,7 @@ What comes out is an answer that can be used, or an error whose type says what t
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import socket
 import ssl
@@ -267,11 +268,20 @@ def parse_json(content: bytes, *, exact: bool = False) -> Any:
             return orjson.loads(content)
         except orjson.JSONDecodeError:
             pass
-    text = content.decode("utf-8-sig", errors="replace")
+    text = content.decode("utf-8-sig", errors="dicomcast.western")
     try:
         return json.loads(text, strict=False, parse_float=Decimal if exact else None)
     except (RecursionError, ArithmeticError) as error:
         raise ValueError("this JSON is too deep, or has a number beyond all bounds") from error
+
+
+def _western(error: UnicodeError) -> tuple[str, int]:
+    """Bytes that are no UTF-8 as Windows-1252, which most archives that mislabel text mean; the others stay."""
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("cp1252", errors="replace"), error.end
+
+
+codecs.register_error("dicomcast.western", _western)
 
 
 def dump_json(value: Any) -> bytes:

@@ -93,6 +93,7 @@ def _written(field: FieldInfo) -> str:
         *field.metadata,
         *(note for arg in get_args(field.annotation) for note in getattr(arg, "__metadata__", ())),
     ]
+    notes += [inner for note in notes if isinstance(note, FieldInfo) for inner in note.metadata]
     text = next((note.how for note in notes if isinstance(note, Written)), "")
     if get_origin(field.annotation) is Literal and not text:
         text = ", ".join(f"`{choice}`" for choice in get_args(field.annotation))

@@ -53,7 +53,7 @@ def _http_url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError("write an http or https URL with a host, such as https://server.example/fhir")
+        raise ValueError("write an http or https URL with a host, such as https://server.example/path")
     if "@" in url.netloc:
         raise ValueError("take user name and password out of the URL and set them with AUTH__KIND=basic")
     if "?" in text or "#" in text:

@@ -111,7 +111,8 @@ class Synchronizer:
     async def hand_over(self, keys: Collection[StudyKey]) -> None:
         """Ask the worker that is active to cast these studies at its next turn."""
         rows, now = await self._rows(), self._clock()
-        await self._store.settle(self._feed.source, parked=[due_now(key, rows.get(key), now) for key in keys])
+        named = [key for key in keys if key.study_uid]
+        await self._store.settle(self._feed.source, parked=[due_now(key, rows.get(key), now) for key in named])
 
     async def keys_of(self, first: int, last: int | None) -> set[StudyKey]:
         """The studies of a stretch of the feed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -15,22 +16,37 @@ from dicomcast.errors import LeaseLost, StateError
 from dicomcast.model import Lease
 from dicomcast.state import StateStore
 
-__all__ = ["Tenure"]
+__all__ = ["Tenure", "elapsed"]
 
 _log = structlog.get_logger()
+
+
+def elapsed() -> float:
+    """Seconds that go on while the machine is suspended: time.monotonic stands still then on Linux, not elsewhere."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 class Tenure:
     """The lease of one source, as this process sees it. `clock` gives the present time, aware, in UTC.
 
-    Whether it still holds is judged by our own monotonic clock, and counted from before we asked: so a process
-    that was stopped for too long knows it by itself, before the store tells.
+    Whether it still holds is judged by a clock that nobody sets, `passed`, and counted from before we asked: so
+    a process that was stopped for too long, or whose machine was, knows it by itself, before the store tells.
     """
 
-    def __init__(self, store: StateStore, feed: str, *, ttl: timedelta, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        feed: str,
+        *,
+        ttl: timedelta,
+        clock: Callable[[], datetime],
+        passed: Callable[[], float] = elapsed,
+    ) -> None:
         self._store = store
         self._feed = feed
         self._clock = clock
+        self._passed = passed
         self._lease: Lease | None = None
         self._until = 0.0
         self.ttl = ttl
@@ -40,7 +56,7 @@ class Tenure:
     @property
     def held(self) -> bool:
         """Whether we are the active worker."""
-        return self._lease is not None and asyncio.get_running_loop().time() < self._until
+        return self._lease is not None and self._passed() < self._until
 
     @property
     def epoch(self) -> int:
@@ -55,7 +71,7 @@ class Tenure:
 
     async def take(self) -> Lease:
         """Take the lease or prolong it; what comes back is another's if `owner` is not ours."""
-        asked = asyncio.get_running_loop().time()
+        asked = self._passed()
         lease = await self._store.acquire(self._feed, self.owner, self._clock(), self.ttl)
         if lease.owner != self.owner:
             self._lease = None

@@ -27,9 +27,10 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Report:
-    """How many studies were cast, by outcome, and how many were left to another worker."""
+    """How many studies were cast, by outcome, how many were left to another worker, and which were nowhere."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    absent: list[str] = field(default_factory=list)
     handed_over: int = 0
 
     def count(self, outcome: Outcome) -> None:

@@ -151,8 +151,10 @@ class Worker:
             self._vitals.beat = time.monotonic()
             for peer in self._vitals.peers:
                 before = told.get(peer.peer, "")
-                if bool(peer.trouble) != bool(before):
-                    _log.warning("peer.away" if peer.trouble else "peer.back", error=peer.trouble or before)
+                if peer.trouble and not before:
+                    _log.warning("peer.away", error=peer.trouble)
+                elif before and not peer.trouble:
+                    _log.info("peer.back", error=before)
                 told[peer.peer] = peer.trouble
             await asyncio.sleep(1)
 
@@ -250,7 +252,10 @@ class Worker:
         if replay.keys:
             self._count(await self._app.synchronizer.retry(replay.keys))
         if replay.studies:
-            self._count(await self._app.synchronizer.replay_studies(replay.studies))
+            casts = await self._app.synchronizer.replay_studies(replay.studies)
+            self._count(casts)
+            found = {cast.key.study_uid for cast in casts if cast.outcome is not Outcome.SKIPPED}
+            self._vitals.report.absent += [uid for uid in replay.studies if uid not in found]
         if replay.first is not None:
             async for casts in self._app.synchronizer.replay(replay.first, replay.last):
                 self._count(casts)

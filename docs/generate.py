@@ -77,8 +77,9 @@ def _help(command: click.Command, context: click.Context) -> list[str]:
 METRICS = """\
 # Metrics
 
-Served at `/metrics` of the health port in Prometheus' text format (`pip install 'dicomcast[prometheus]'`), where dots
-become underscores, a unit of seconds is written out (`dicomcast_lag_seconds`), and counters end in `_total`.
+Served at `/metrics` of the health port in Prometheus' text format, where dots become underscores, a unit of seconds
+is written out (`dicomcast_lag_seconds`), and counters end in `_total`. It needs more packages, and answers 501
+without them: `pip install '.[prometheus]'` in a clone.
 No label names a study or a patient.
 """
 

@@ -1,7 +1,8 @@
 """The command line. Each command is a few lines here; what it does stands in the library.
 
 stdout is data, stderr is logs and progress. Exit codes: 0 done, 1 done but something is parked (with
-`--strict`), 2 usage, 75 a peer stayed away, 77 credentials or permission, 78 configuration.
+`--strict`), 2 usage, 75 a peer stayed away, 77 credentials or permission, 78 configuration, 70 a defect,
+130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import typer
 import dicomcast
 from dicomcast.cli import demo, inspect, map, parked, run
 from dicomcast.errors import DicomCastError
+from dicomcast.telemetry import whereabouts
 
 __all__ = ["app", "main"]
 
@@ -57,3 +59,6 @@ def main() -> None:
     except DicomCastError as error:
         print(f"dicomcast: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        print(f"dicomcast: a defect of dicomcast, please report it: {whereabouts(error)}", file=sys.stderr)
+        sys.exit(70)  # EX_SOFTWARE (sysexits.h)

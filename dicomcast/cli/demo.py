@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ __all__ = ["demo"]
 
 _FILES_AT_ONCE = 50
 _EXISTS = 45070  # FailureReason of the DICOM service: the instance is there already
+_SYSTEM = "urn:oid:2.25.1"
 _DICOM_JSON = {"Accept": "application/dicom+json", "Content-Type": "application/json"}
 
 
@@ -56,10 +58,10 @@ def demo(
     paths = [path for path in files.find(folder or _shipped()) if _is_dicom(path)]
     if not paths:
         raise ConfigError(f"{folder}: there are no DICOM files in it (none has DICM after 128 bytes)")
-    with _servers() as servers, tempfile.TemporaryDirectory() as state:
-        asyncio.run(_demo(servers, paths, Path(state) / "demo.db"))
+    with _servers() as servers, tempfile.TemporaryDirectory(prefix="dicomcast-") as state:
+        question = asyncio.run(_demo(servers, paths, Path(state) / "demo.db"))
         if serve:
-            _keep_up(servers)
+            _keep_up(servers, question, Path(state) / "run.db")
 
 
 def _shipped() -> Path:
@@ -83,19 +85,21 @@ def _servers() -> Iterator[_Servers]:
         from dicomcast.demo.fhir_server import fhir_server
         from dicomcast.demo.serve import serve
     except ImportError as error:
-        raise ConfigError(f"the demo needs more packages ({error.name}): pip install 'dicomcast[demo]'") from None
+        raise ConfigError(f"the demo needs more packages ({error.name}): pip install '.[demo]' in a clone") from None
     with serve(dicom_service(Archive())) as dicom, serve(fhir_server()) as fhir:
         yield _Servers(dicom, f"{fhir}/fhir")
 
 
-async def _demo(servers: _Servers, paths: list[Path], state: Path) -> None:
+async def _demo(servers: _Servers, paths: list[Path], state: Path) -> str:
+    """The whole flow; returns the question that it asked FHIR at the end."""
     archive, fhir = Http("dicom", servers.dicom), Http("fhir", servers.fhir)
     try:
         stored, known, refused = await _store(archive, paths)
         if not stored:
             raise ConfigError(f"none of the DICOM files is an instance that can be stored ({len(paths)} refused)")
-        print(f"1. Stored {stored} instances from {len(paths)} DICOM files in the archive (STOW-RS).")
-        print(f"   {known} more are among them already, in another encoding; {refused} are no complete instances.\n")
+        instances, given = _count(stored, "instance"), _count(len(paths), "DICOM file")
+        print(f"1. Stored {instances} from {given} in the archive (STOW-RS).")
+        print(f"   The others: {known} hold one of these again, in another encoding; {refused} no complete instance.\n")
         print(f"2. Cast the change feed into FHIR:      {await _cast(servers, state)}")
         (study, series, instance), size = await _largest_series(archive)
         await _bulk_update(archive, study)
@@ -106,7 +110,7 @@ async def _demo(servers: _Servers, paths: list[Path], state: Path) -> None:
             print("3. Corrected the description of a study by a bulk update.")
         print(f"4. Cast what changed:                   {await _cast(servers, state)}")
         print(f"5. Cast again, with nothing new:        {await _cast(servers, state)}\n")
-        await _show(fhir, study)
+        return await _show(fhir, study)
     finally:
         await archive.close()
         await fhir.close()
@@ -139,15 +143,34 @@ async def _cast(servers: _Servers, state: Path) -> str:
         {
             "DICOMCAST_DICOM__URL": servers.dicom,
             "DICOMCAST_FHIR__URL": servers.fhir,
-            "DICOMCAST_PATIENT__SYSTEM": "urn:oid:2.25.1",
+            "DICOMCAST_PATIENT__SYSTEM": _SYSTEM,
             "DICOMCAST_STATE__URL": f"sqlite:///{state}",
         }
     )
     began = time.perf_counter()
     async with build(settings) as app:
-        report = await Worker(app).run(Job())
+        worker = _Interruptible(app)
+        report = await worker.run(Job())
+        if worker.interrupted:
+            raise KeyboardInterrupt
         took = time.perf_counter() - began
-        return f"{report} ({app.fhir.requests} FHIR requests, {took:.1f} s)"
+        return f"{report} ({_count(app.fhir.requests, 'FHIR request')}, {took:.1f} s)"
+
+
+class _Interruptible(Worker):
+    """A worker that was told to stop has done its part, and the rest of the demo is not wanted either."""
+
+    interrupted = False
+
+    def stop(self) -> None:
+        """By a signal: these runs have no time limit."""
+        self.interrupted = True
+        super().stop()
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun if noun == "Series" else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 async def _query(peer: Http, url: str, accept: str) -> Any:
@@ -170,19 +193,20 @@ async def _bulk_update(archive: Http, study: str) -> None:
     await archive.request("POST", "v2/studies/$bulkUpdate", content=dump_json(body), headers=_DICOM_JSON)
 
 
-async def _show(fhir: Http, study_uid: str) -> None:
-    """What is in FHIR now, and the question that it can answer."""
+async def _show(fhir: Http, study_uid: str) -> str:
+    """What is in FHIR now, and the question that it can answer, which is returned."""
     patients = await _search_all(fhir, "Patient?_count=50")
     studies = await _search_all(fhir, "ImagingStudy?_count=50")
     counts = {
-        "Patients": len(patients),
-        "ImagingStudies": len(studies),
+        "Patient": len(patients),
+        "ImagingStudy": len(studies),
         "Series": sum(one.get("numberOfSeries", 0) for one in studies),
-        "Instances": sum(one.get("numberOfInstances", 0) for one in studies),
+        "Instance": sum(one.get("numberOfInstances", 0) for one in studies),
     }
-    print("   In FHIR now:  " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "\n")
+    print("   In FHIR now:  " + ", ".join(_count(count, name) for name, count in counts.items()) + "\n")
     ct = [one for one in studies if any(code["code"] == "CT" for code in one.get("modality", []))]
     subjects = Counter(one["subject"]["reference"] for one in ct)
+    question = "ImagingStudy"
     if ct:
         # The one with the most of them; one that says what it is makes the better example.
         example = max(ct, key=lambda one: (subjects[one["subject"]["reference"]], len(one.get("description", ""))))
@@ -199,10 +223,10 @@ async def _show(fhir: Http, study_uid: str) -> None:
             )
     identifier = quote(f"urn:dicom:uid|urn:oid:{study_uid}", safe=":|")
     changed: dict[str, Any] = next(iter(await _search_all(fhir, f"ImagingStudy?identifier={identifier}")), {})
-    print(
-        f"\n   The corrected study: {changed['description']!r}, {changed['numberOfInstances']} instances left, "
-        f"version {changed['meta']['versionId']}"
-    )
+    left = _count(changed["numberOfInstances"], "instance")
+    version = changed["meta"]["versionId"]
+    print(f"\n   The corrected study: {changed['description']!r}, {left} left, version {version}")
+    return question
 
 
 async def _search_all(fhir: Http, url: str) -> list[Any]:
@@ -214,14 +238,23 @@ async def _search_all(fhir: Http, url: str) -> list[Any]:
     return found
 
 
-def _keep_up(servers: _Servers) -> None:
+def _command() -> str:
+    """How this very program is run again from here: it need not be on the PATH."""
+    program = Path(sys.argv[0]).absolute()
+    if program.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m dicomcast"
+    return shlex.quote(str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program))
+
+
+def _keep_up(servers: _Servers, question: str, state: Path) -> None:
     print(f"""
 Both servers stay up until Ctrl-C. Try:
   curl '{servers.dicom}/v2/changefeed?limit=2&includeMetadata=false'
-  curl '{servers.fhir}/ImagingStudy?modality=CT'
+  curl '{servers.fhir}/{question}'
   curl '{servers.fhir}/metadata'
   DICOMCAST_DICOM__URL={servers.dicom} DICOMCAST_FHIR__URL={servers.fhir} \\
-    DICOMCAST_PATIENT__SYSTEM=urn:oid:2.25.1 dicomcast run --once""")
+    DICOMCAST_PATIENT__SYSTEM={_SYSTEM} DICOMCAST_STATE__URL=sqlite:///{state} \\
+    {_command()} run --once""")
     sys.stdout.flush()
     try:
         while True:

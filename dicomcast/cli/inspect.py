@@ -33,7 +33,7 @@ def status(as_json: Json = False) -> None:
     telemetry.configure(settings.log.level, settings.log.format)
 
     async def ask() -> dict[str, Any]:
-        async with build(settings) as app:
+        async with build(settings, read_only=True) as app:
             return await _status(app)
 
     facts = asyncio.run(ask())

@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from dicomcast import telemetry
+from dicomcast import parking, telemetry
 from dicomcast.app import App, build
+from dicomcast.cli.uids import study_uid
 from dicomcast.model import Parked
 from dicomcast.settings import load_settings
 from dicomcast.vitals import Report
@@ -28,9 +29,13 @@ app = typer.Typer(
 )
 
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
-Study = Annotated[list[str] | None, typer.Option(metavar="UID", help="Those of this StudyInstanceUID; repeatable.")]
+Study = Annotated[
+    list[str] | None,
+    typer.Option(parser=study_uid, metavar="UID", help="Those of this StudyInstanceUID; repeatable."),
+]
 Reason = Annotated[list[str] | None, typer.Option(metavar="SLUG", help="Those with this reason; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")]
+JsonObject = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 
 _T = TypeVar("_T")
 _Filter = Callable[[Parked], bool]
@@ -52,7 +57,7 @@ def list_parked(study: Study = None, reason: Reason = None, as_json: Json = Fals
     for facts in table if rows else ():
         print("  ".join(f"{_cell(facts[name]):<{_width(table, name)}}" for name in _COLUMNS).rstrip())
     if not rows:
-        print("nothing is parked")
+        print(_nothing(study, reason))
 
 
 @app.command()
@@ -69,30 +74,38 @@ def show(study: Study = None, reason: Reason = None, as_json: Json = False) -> N
         for name, value in _facts(row).items():
             print(f"{name.replace('_', ' '):<16} {_cell(value)}")
         print()
+    if not rows:
+        print(_nothing(study, reason))
 
 
 @app.command()
-def retry(every: All = False, study: Study = None, reason: Reason = None, as_json: Json = False) -> None:
+def retry(every: All = False, study: Study = None, reason: Reason = None, as_json: JsonObject = False) -> None:
     """Cast them now, from what the archive holds now; where a worker is active, at its next poll.
+
+    Exits 1 if no parked study matches.
 
     Example: dicomcast parked retry --reason not-found
     """
     chosen = _chosen(every, study, reason)
 
-    async def work(app: App) -> Report:
+    async def work(app: App) -> tuple[Report, bool]:
         keys = [row.key for row in await _select(app, chosen)]
-        return await Worker(app).run(Job(True, Replay(keys=keys), tail=False)) if keys else Report()
+        job = Job(True, Replay(keys=keys), tail=False)
+        return await Worker(app).run(job) if keys else Report(), bool(keys)
 
-    report = asyncio.run(_with_app(work))
+    report, any_row = asyncio.run(_with_app(work))
     if as_json:
         print(json.dumps(report.facts))
     else:
-        print(report)
+        print(report if any_row else _nothing(study, reason))
+    _fail_if_misnamed(any_row, every)
 
 
 @app.command()
 def drop(every: All = False, study: Study = None, reason: Reason = None, as_json: Json = False) -> None:
-    """Forget them: they are not tried again, and what they missed is missing until `replay --replay-study UID`.
+    """Forget them: what they missed is missing until the study changes again, or `replay --replay-study UID`.
+
+    Exits 1 if no parked study matches.
 
     Example: dicomcast parked drop --study 1.2.840.113619.2.55.3
     """
@@ -100,26 +113,40 @@ def drop(every: All = False, study: Study = None, reason: Reason = None, as_json
 
     async def work(app: App) -> list[Parked]:
         rows = await _select(app, chosen)
-        await app.store.settle(app.feed.source, resolved=[row.key for row in rows])
+        await app.store.settle(app.feed.source, parked=[parking.drop(row) for row in rows])
         return rows
 
     rows = asyncio.run(_with_app(work))
-    print(json.dumps([_facts(row) for row in rows]) if as_json else f"{len(rows)} dropped")
+    if as_json:
+        print(json.dumps([_facts(row) for row in rows]))
+    else:
+        print(f"{len(rows)} dropped" if rows else _nothing(study, reason))
+    _fail_if_misnamed(bool(rows), every)
 
 
-async def _with_app(work: Callable[[App], Awaitable[_T]]) -> _T:
+async def _with_app(work: Callable[[App], Awaitable[_T]], *, read_only: bool = False) -> _T:
     settings = load_settings()
     telemetry.configure(settings.log.level, settings.log.format)
-    async with build(settings) as app:
+    async with build(settings, read_only=read_only) as app:
         return await work(app)
 
 
 async def _rows(chosen: _Filter) -> list[Parked]:
-    return await _with_app(lambda app: _select(app, chosen))
+    return await _with_app(lambda app: _select(app, chosen), read_only=True)
+
+
+def _nothing(studies: list[str] | None, reasons: list[str] | None) -> str:
+    return "no parked study matches" if studies or reasons else "nothing is parked"
+
+
+def _fail_if_misnamed(found: bool, every: bool) -> None:
+    """Who names what is not there has mistyped it, or comes too late; `--all` of nothing is done."""
+    if not found and not every:
+        raise typer.Exit(1)
 
 
 async def _select(app: App, chosen: _Filter) -> list[Parked]:
-    return [row for row in await app.store.parked(app.feed.source) if chosen(row)]
+    return [row for row in parking.undropped(await app.store.parked(app.feed.source)) if chosen(row)]
 
 
 def _filter(studies: list[str] | None, reasons: list[str] | None) -> _Filter:

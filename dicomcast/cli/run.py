@@ -12,8 +12,10 @@ import typer
 
 from dicomcast import telemetry
 from dicomcast.app import build
+from dicomcast.cli.uids import study_uid
 from dicomcast.durations import parse_duration
 from dicomcast.health import serve_health
+from dicomcast.parking import undropped
 from dicomcast.settings import Settings, load_settings
 from dicomcast.vitals import Report
 from dicomcast.worker import Job, Replay, Worker
@@ -34,12 +36,19 @@ ReplayFrom = Annotated[
 ReplayTo = Annotated[
     int | None, typer.Option(min=1, metavar="SEQ", help="… up to this sequence; to the end of the feed if left out.")
 ]
-ReplayStudy = Annotated[list[str] | None, typer.Option(metavar="UID", help="Cast this study as it is now; repeatable.")]
+ReplayStudy = Annotated[
+    list[str] | None,
+    typer.Option(parser=study_uid, metavar="UID", help="Cast this study as it is now; repeatable."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the bundles, write nothing, move nothing.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 if any study is parked at the end.")]
 MaxDuration = Annotated[
     timedelta | None,
-    typer.Option(parser=_duration, metavar="DURATION", help="Finish the window in hand and end after so long."),
+    typer.Option(
+        parser=_duration,
+        metavar="DURATION",
+        help="End after so long, such as 4m, once the window in hand is settled.",
+    ),
 ]
 
 
@@ -96,19 +105,35 @@ def _seconds(duration: timedelta | None) -> float | None:
 def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     settings = load_settings()
     telemetry.configure(settings.log.level, settings.log.format)
-    report, parked = asyncio.run(_work(settings, job, dry_run=dry_run))
-    print(f"dicomcast: {report}; {parked} parked", file=sys.stderr)
+    report, parked, caught_up = asyncio.run(_work(settings, job, dry_run=dry_run))
+    told = str(report)
+    if told == str(Report()) and not job.tail:
+        told = "nothing was cast"
+    elif told == str(Report()) and not caught_up:
+        told = "ended before anything was settled; the next run goes on from the cursor"
+    dry = "dry run, nothing was written; a run would report: " if dry_run else ""
+    for uid in report.absent:
+        print(f"dicomcast: study {uid} was skipped: {_whereabouts(settings)}", file=sys.stderr)
+    print(f"dicomcast: {dry}{told}; {parked} parked", file=sys.stderr)
     if strict and parked:
         raise typer.Exit(1)
 
 
-async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report, int]:
+def _whereabouts(settings: Settings) -> str:
+    nowhere = "neither the archive nor FHIR holds it"
+    skips = settings.patient.missing_id == "skip"
+    return f"{nowhere}, or it has no PatientID (PATIENT__MISSING_ID=skip)" if skips else nowhere
+
+
+async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report, int, bool]:
+    """What was done, how many studies are parked, and whether the feed was read to its end."""
     async with build(settings, dry_run=_show if dry_run else None) as app:
         with ExitStack() as stack:
             if settings.health.port is not None:
                 stack.enter_context(serve_health(app.vitals, settings.health.address, settings.health.port))
             report = await Worker(app, poll_interval=settings.worker.poll_interval).run(job)
-        return report, len(await app.store.parked(app.feed.source))
+        rows = undropped(await app.store.parked(app.feed.source))
+        return report, len(rows), app.vitals.polled_at is not None
 
 
 def _show(bundle: bytes) -> None:

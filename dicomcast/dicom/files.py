@@ -29,7 +29,7 @@ def read(content: bytes) -> Iterator[Metadata]:
     """The datasets of a file: one of a DICOM file, any number of a DICOM JSON file.
 
     Raises:
-        Rejected: it is neither.
+        Rejected: it is neither (`not-dicom`), or one that is broken or of another kind (`unreadable-file`).
     """
     if content.lstrip()[:1] in (b"{", b"["):
         yield from _json(content)
@@ -44,7 +44,7 @@ def _json(content: bytes) -> Iterator[Metadata]:
         raise Rejected("this is neither a DICOM file nor JSON", reason="not-dicom") from None
     for dataset in parsed if isinstance(parsed, list) else [parsed]:
         if not isinstance(dataset, dict):
-            raise Rejected("this JSON is not DICOM JSON: an array of objects is expected", reason="not-dicom")
+            raise Rejected("this JSON is not DICOM JSON: an array of objects is expected", reason="unreadable-file")
         yield select(dataset)
 
 
@@ -59,7 +59,8 @@ def _dicom(content: bytes) -> Metadata:
             raise Rejected("this is not a DICOM file (no DICM after 128 bytes)", reason="not-dicom") from None
         except Exception as error:
             # pydicom raises whatever a broken file makes it stumble over.
-            raise Rejected(f"this DICOM file cannot be read ({type(error).__name__})", reason="not-dicom") from None
+            said = f"this DICOM file cannot be read ({type(error).__name__})"
+            raise Rejected(said, reason="unreadable-file") from None
 
 
 def instance_of(metadata: Metadata) -> tuple[str, Instance]:

@@ -7,7 +7,20 @@ from pathlib import Path
 
 __all__ = ["NETWORK", "filesystem_of"]
 
-NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs 9p fuse.sshfs ceph glusterfs lustre afs".split())
+# What a kernel, or the FUSE program behind a mount, calls itself in the third last field of mountinfo. Object stores
+# have no locks at all. 9p (a Windows drive in WSL 2), fakeowner, fuse.grpcfuse and fuse.osxfs (bind mounts of Docker
+# Desktop) and the shared folders of hypervisors are a disk of the host: its processes do not see a guest's locks, and
+# several guests may share it; a named volume is on the guest's own disk. virtiofs may be the same, but it is also
+# the only disk that a micro-VM has (Kata Containers), where nobody else is at it: it is let through.
+NETWORK = frozenset(
+    """
+    nfs nfs4 cifs smb3 smbfs ncpfs afs coda davfs ceph lustre glusterfs gpfs beegfs orangefs pvfs2 panfs wekafs
+    9p fakeowner vboxsf vmhgfs prl_fs fuse.vmhgfs-fuse fuse.osxfs fuse.grpcfuse
+    fuse.sshfs fuse.smbnetfs fuse.curlftpfs fuse.davfs fuse.davfs2 fuse.rclone fuse.ceph fuse.ceph-fuse fuse.glusterfs
+    fuse.juicefs fuse.mfs fuse.seaweedfs fuse.s3fs fuse.goofys fuse.mountpoint-s3 fuse.gcsfuse
+    fuse.blobfuse fuse.blobfuse2
+    """.split()
+)
 
 
 def filesystem_of(path: Path, mountinfo: str) -> str:

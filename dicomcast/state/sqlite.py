@@ -45,10 +45,11 @@ _ROW = (
 
 
 class SqliteStore:
-    """One file, or `:memory:`."""
+    """One file, or `:memory:`. For who only reads, a file that is not there is an empty store, and not made."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
         self._database: sqlite3.Connection | None = None
 
@@ -160,7 +161,7 @@ class SqliteStore:
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def call() -> _T:
             if self._database is None:
-                self._database = open_file(self._path, _SCHEMA, _VERSION)
+                self._database = open_file(self._path, _SCHEMA, _VERSION, read_only=self._read_only)
             return work(self._database)
 
         try:

@@ -18,15 +18,18 @@ PATIENCE = 5.0
 MOUNTS = Path("/proc/self/mountinfo")
 
 
-def open_file(path: str, schema: str, version: int) -> sqlite3.Connection:
+def open_file(path: str, schema: str, version: int, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection to a file with this version of the schema, which is made if the file is new.
+
+    For who only reads, a file that is not there is an empty store in memory; a folder that is not there is an error.
 
     Raises:
         ConfigError: the file cannot be the store.
         sqlite3.Error: see `advice`.
     """
     _refuse_network_share(path)
-    database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    absent = read_only and not Path(path).exists() and Path(path).parent.is_dir()
+    database = sqlite3.connect(":memory:" if absent else path, timeout=PATIENCE, isolation_level=None)
     try:
         _write_ahead(database)
         database.execute("PRAGMA synchronous = FULL")

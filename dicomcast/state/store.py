@@ -79,11 +79,11 @@ class StateStore(Protocol):
         """Let go of the store."""
 
 
-def open_store(url: str) -> StateStore:
-    """The store of a STATE__URL; its backend is imported only now."""
+def open_store(url: str, *, read_only: bool = False) -> StateStore:
+    """The store of a STATE__URL; its backend is imported only now. `read_only` makes none where there is none."""
     scheme, _, path = url.partition("://")
     if scheme != "sqlite":
         raise ConfigError("STATE__URL: a state store is written sqlite:///path/to/file.db")
     from dicomcast.state.sqlite import SqliteStore
 
-    return SqliteStore(path.removeprefix("/") or ":memory:")
+    return SqliteStore(path.removeprefix("/") or ":memory:", read_only=read_only)

@@ -79,6 +79,9 @@ def test_status_of_a_new_store(embedded: Embedded) -> None:
     """Before the first run nothing is settled, and nothing is claimed."""
     facts = embedded.run("status", "--json", code=0).json
     assert (facts["settled"], facts["settled_at"], facts["latest"], facts["feed"]) == (None, None, 0, "ok")
+    for command in ("list", "show"):
+        assert embedded.run("parked", command, code=0).out == "nothing is parked\n"
+    assert not embedded.state.exists(), "who only looks makes no state file"
 
 
 def test_parked_list_and_show(parked: Embedded) -> None:
@@ -91,7 +94,9 @@ def test_parked_list_and_show(parked: Embedded) -> None:
     table = parked.run("parked", "list", code=0).out.splitlines()
     assert table[0].split() == ["study", "partition", "reason", "attempts", "first_seen", "next_attempt"]
     assert sorted(line.split()[0] for line in table[1:]) == sorted(REASONS)
-    assert parked.run("parked", "list", "--study", "9.9", code=0).out == "nothing is parked\n"
+    for command in ("list", "show"):
+        assert parked.run("parked", command, "--study", "9.9", code=0).out == "no parked study matches\n"
+        assert parked.run("parked", command, "--study", "9.9", "--json", code=0).json == []
 
     shown = parked.run("parked", "show", "--study", "1.2.4", code=0).out
     lines = dict(
@@ -124,8 +129,12 @@ def test_parked_retry_and_drop(parked: Embedded) -> None:
     assert reasons(parked.run("parked", "drop", "--all", "--json", code=0).json) == {"1.2.4": "multiple-match"}
     assert parked.run("parked", "list", "--json", code=0).json == []
     parked.store.delete("ImagingStudy", "two")
-    ended = parked.run("parked", "drop", "--all", code=0)
-    assert ended.out == "0 dropped\n"
+    for command in ("drop", "retry"):
+        assert parked.run("parked", command, "--all", code=0).out == "nothing is parked\n"
+        # Who names what is not there has mistyped it, or comes too late.
+        assert parked.run("parked", command, "--reason", "refusd", code=1).out == "no parked study matches\n"
+    assert parked.run("parked", "drop", "--study", "9.9", "--json", code=1).json == []
+    assert set(parked.run("parked", "retry", "--study", "9.9", "--json", code=1).json.values()) == {0}
     parked.run("replay", "--replay-study", "1.2.4", "--strict", code=0)
     assert parked.studies()["1.2.4"]["numberOfInstances"] == 1
 

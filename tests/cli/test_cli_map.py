@@ -61,6 +61,53 @@ def test_stdin_pretty_and_issues(embedded: Embedded) -> None:
     assert "the day before" not in ended.err + ended.out
 
 
+def test_issues_of_several_files(embedded: Embedded) -> None:
+    """Each is told with its file, and never with its value."""
+    for name, study in (("one.json", "1.2.3"), ("two.json", "1.2.4")):
+        odd = dataset(study, f"{study}.1", f"{study}.1.1", StudyDate="the day before")
+        (embedded.folder / name).write_text(json.dumps(odd))
+    (embedded.folder / "fine.json").write_text(json.dumps(dataset("1.2.5", "1.2.5.1", "1.2.5.1.1")))
+    ended = run(embedded, "--issues", "one.json", "fine.json", "two.json")
+    assert [line.split()[:3] for line in ended.err.splitlines()] == [
+        ["one.json:", "warning:", "00080020"],
+        ["two.json:", "warning:", "00080020"],
+    ]
+
+
+def test_a_folder_with_other_things(embedded: Embedded) -> None:
+    """What is neither DICOM nor JSON is counted and passed over; a broken DICOM file is an error even there."""
+    folder = embedded.folder / "disc"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "one.dcm").write_bytes(CT.read_bytes())
+    (folder / "README.txt").write_text("These are images.")
+    ended = run(embedded, "disc")
+    assert uids(ended.json) == {study_uid(CT)}
+    assert ended.err == "dicomcast: passed over 1 file that is no DICOM instance\n"
+    (folder / "DICOMDIR").write_bytes((FILES / "dicomdirtests" / "DICOMDIR").read_bytes())
+    ended = run(embedded, "disc")
+    assert ended.err == "dicomcast: passed over 2 files that are no DICOM instance\n"
+    (folder / "broken.dcm").write_bytes(CT.read_bytes()[:200])
+    ended = run(embedded, "disc", code=1)
+    assert uids(ended.json) == {study_uid(CT)}
+    assert ended.err.startswith("dicomcast: disc/broken.dcm: this ")
+    # Who names a file means it, and one that is missing is told once.
+    ended = run(embedded, "missing.dcm", code=1)
+    assert ended.err == "dicomcast: missing.dcm: No such file or directory\n"
+    ended = run(embedded, "disc/README.txt", CT, code=1)
+    assert ended.err == "dicomcast: disc/README.txt: this is not a DICOM file (no DICM after 128 bytes)\n"
+
+
+def test_nothing_to_map(embedded: Embedded) -> None:
+    """A folder without any image is not passed by in silence."""
+    (embedded.folder / "empty").mkdir()
+    nothing = "dicomcast: there is nothing to map: no DICOM and no DICOM JSON was found\n"
+    ended = run(embedded, "empty", code=1)
+    assert (uids(ended.json | {"entry": []}), ended.err) == (set(), nothing)
+    (embedded.folder / "empty" / "notes.txt").write_text("not an image")
+    ended = run(embedded, "empty", code=1)
+    assert ended.err == f"dicomcast: passed over 1 file that is no DICOM instance\n{nothing}"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -152,8 +152,9 @@ def test_dry_run_shows_what_a_run_would_write(embedded: Embedded, tmp_path: Path
         embedded.put(study, PatientName="Doe^Jane")
     shown = embedded.run("run", "--dry-run", code=0)
     assert embedded.store.total_versions() == 0
-    assert embedded.cursor == (0, 0)
-    assert embedded.query("SELECT * FROM lease") + embedded.query("SELECT * FROM parked") == []
+    assert not embedded.state.exists()
+    said = "dicomcast: dry run, nothing was written; a run would report: 2 created; 0 parked"
+    assert shown.err.splitlines()[-1] == said
 
     (tmp_path / "other").mkdir()
     with embedded_servers(tmp_path / "other") as other:
@@ -168,6 +169,19 @@ def test_dry_run_shows_what_a_run_would_write(embedded: Embedded, tmp_path: Path
     shown = embedded.run("replay", "--replay-study", "1.2.3", "--dry-run", PATIENT__SYSTEM="urn:oid:2.25.2", code=0)
     assert {entry["request"]["method"] for bundle in bundles(shown.out) for entry in bundle["entry"]} == {"PUT"}
     assert (embedded.cursor, embedded.store.total_versions()) == before
+
+
+def test_dry_run_for_a_server_without_transactions(tmp_path: Path) -> None:
+    """It shows the batches that such a server would get, in their order."""
+    with embedded_servers(tmp_path, fhir_options={"transactions": False}) as embedded:
+        embedded.put("1.2.3")
+        shown = bundles(embedded.run("run", "--dry-run", code=0).out)
+        assert embedded.store.total_versions() == 0
+    assert [(one["type"], {entry["resource"]["resourceType"] for entry in one["entry"]}) for one in shown] == [
+        ("batch", {"Endpoint"}),
+        ("batch", {"Patient"}),
+        ("batch", {"ImagingStudy"}),
+    ]
 
 
 def _bare(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -186,8 +200,16 @@ def test_replay_of_a_stretch_and_of_a_study(embedded: Embedded) -> None:
         embedded.store.delete("ImagingStudy", resource["id"])
     ended = embedded.run("replay", "--replay-from", "1", "--replay-to", "2", code=0)
     assert (ended.out, ended.err.splitlines()[-1]) == ("", "dicomcast: 2 created; 0 parked")
-    ended = embedded.run("replay", "--replay-study", "1.2.5", "--replay-study", "1.2.3", "--replay-study", "9", code=0)
-    assert ended.err.splitlines()[-1] == "dicomcast: 1 created, 1 unchanged, 1 skipped; 0 parked"
+    studies = [part for uid in ("1.2.5", "1.2.3", "9.9") for part in ("--replay-study", uid)]
+    ended = embedded.run("replay", *studies, code=0)
+    assert ended.err.splitlines()[-2:] == [
+        "dicomcast: study 9.9 was skipped: neither the archive nor FHIR holds it",
+        "dicomcast: 1 created, 1 unchanged, 1 skipped; 0 parked",
+    ]
+    ended = embedded.run("replay", "--replay-from", "4000", code=0)
+    assert ended.err.splitlines()[-1] == "dicomcast: nothing was cast; 0 parked"
+    ended = embedded.run("replay", "--replay-study", "9.9", PATIENT__MISSING_ID="skip", code=0)
+    assert "9.9 was skipped: neither the archive nor FHIR holds it, or it has no PatientID" in ended.err
     assert set(embedded.studies()) == {"1.2.3", "1.2.4", "1.2.5"}
     assert embedded.cursor == before
 

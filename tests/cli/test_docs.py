@@ -86,7 +86,7 @@ def test_every_exit_code_is_documented() -> None:
     """Those of the errors, those of the commands, and no others."""
     codes = {getattr(errors, name).exit_code for name in errors.__all__}
     for call in (node for tree in TREES for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "Exit":
+        if isinstance(call.func, ast.Attribute) and call.func.attr in ("Exit", "exit"):
             codes.update(one.value for one in call.args if isinstance(one, ast.Constant))
     assert codes | {0, click.UsageError.exit_code} == {int(row[0].strip("`")) for row in cells(ERRORS, "Exit codes")}
 
@@ -94,7 +94,7 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_reason_is_documented() -> None:
     """Each slug of a parked row has a row in the table, and the table has no other."""
     table = {row[0].strip("`") for row in cells(ERRORS, "Reasons of parked studies")}
-    elsewhere = {"not-dicom", "no-uids"}
+    elsewhere = {"not-dicom", "unreadable-file", "no-uids"}
     assert all(f"`{slug}`" in ERRORS for slug in elsewhere)
     assert {"multiple-match", "no-usable-answer", "replay-requested", "metadata-mismatch"} <= reasons()
     assert table | elsewhere == reasons()

@@ -12,7 +12,9 @@ import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
+from typer.testing import CliRunner
 
+from dicomcast import cli
 from tests.faults import Fault, answer, outcome, refuse
 from tests.harness import CT, SYSTEM, dataset
 from tests.servers.embedded import Embedded, silent_port, until
@@ -33,6 +35,7 @@ PATIENT = {
 GOSSIP = f"Patient Xqzfamily, Xqzgiven ({PATIENT['PatientID']}), born 1917-03-03, has no {PATIENT['AccessionNumber']}"
 OUTCOME = outcome("invalid", text=GOSSIP, expression="Bundle.entry[0].resource.where(identifier.value='XQZ-4711')")
 PAGE = answer(f"<html><body>{GOSSIP}</body></html>".encode(), kind="text/html")
+NOWHERE = {f"DICOMCAST_{name}": "" for name in ("DICOM__URL", "FHIR__URL", "PATIENT__SYSTEM")}
 TRANSACTION = "POST /fhir/?$"
 
 
@@ -209,6 +212,40 @@ def test_wrong_settings(embedded: Embedded) -> None:
         ended = embedded.run(*command, **wrong, code=78)
         assert len(ended.err.splitlines()) == len(wrong)
         assert discreet(ended.out + ended.err)
+
+
+@pytest.mark.parametrize(
+    "typed", [*PATIENT.values(), GOSSIP, "4711", "1.2.3\nXqz", "1.2.", "1..2", "１.２", "1.2" * 22, ""]
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--replay-study"],
+        ["replay", "--replay-study", "1.2.3", "--replay-study"],
+        ["parked", "list", "--study"],
+        ["parked", "show", "--study"],
+        ["parked", "retry", "--study"],
+        ["parked", "drop", "--study"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_what_is_typed_for_a_uid(command: list[str], typed: str) -> None:
+    """A name or a number in the place of a UID ends the command before it is asked, logged or stored anywhere."""
+    ended = CliRunner().invoke(cli.app, [*command, typed], env=NOWHERE)
+    assert ended.exit_code == 2, "it has to end before the settings are read, which would be 78"
+    assert "write a StudyInstanceUID: numbers joined by dots" in " ".join(ended.stderr.replace("│", " ").split())
+    assert ended.stdout == ""
+    assert discreet(ended.output)
+    assert "4711" not in ended.output
+
+
+def test_a_typed_name_reaches_nobody(embedded: Embedded) -> None:
+    """Neither the archive, nor the log, nor the state file; a name with a blank that was not quoted neither."""
+    for arguments in (["--replay-study", "Xqzfamily^Xqzgiven"], ["--replay-study", "Xqzfamily,", "Xqzgiven"]):
+        ended = embedded.run("replay", *arguments, LOG__LEVEL="debug", code=2)
+        assert discreet(ended.out + ended.err)
+    assert embedded.dicom.requests + embedded.fhir.requests == []
+    assert not embedded.state.exists()
 
 
 def test_map(embedded: Embedded) -> None:

@@ -21,6 +21,8 @@ from tests.servers.embedded import Embedded, Running, until
 ENDLESS = {"WORKER__POLL_INTERVAL": "1h", "WORKER__LEASE": "1h"}
 STUDIES = [f"1.2.{number}" for number in range(3)]
 
+NOTHING = "ended before anything was settled; the next run goes on from the cursor"
+
 both = pytest.mark.parametrize("number", [SIGTERM, SIGINT], ids=["SIGTERM", "SIGINT"])
 
 
@@ -75,7 +77,7 @@ def test_while_a_peer_is_away(embedded: Embedded, number: Signals) -> None:
     else:
         until("it waits for the next try", lambda: embedded.fhir.requests)
     running.signal(number)
-    assert ends_well(embedded, running, number) == "dicomcast: nothing new; 0 parked"
+    assert ends_well(embedded, running, number) == f"dicomcast: {NOTHING}; 0 parked"
     assert embedded.cursor == (0, 0)
     embedded.fhir.heal()
     casts_the_rest(embedded)
@@ -94,7 +96,7 @@ def test_in_standby(embedded: Embedded) -> None:
     until("it stands by", lambda: "another worker (the-other) is active" in running.said)
     running.signal(SIGTERM)
     ended = running.finish()
-    assert (ended.code, ended.err.splitlines()[-1]) == (0, "dicomcast: nothing new; 0 parked")
+    assert (ended.code, ended.err.splitlines()[-1]) == (0, f"dicomcast: {NOTHING}; 0 parked")
     assert embedded.query("SELECT owner, epoch FROM lease") == [("the-other", 1)]
     assert embedded.fhir.requests == []
     asyncio.run(lease(timedelta(0)))

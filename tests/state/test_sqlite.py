@@ -16,7 +16,6 @@ import pytest
 from dicomcast.errors import ConfigError, StateError
 from dicomcast.model import Checkpoint, Cursor
 from dicomcast.state import open_store, sqlite_file
-from dicomcast.state.filesystem import NETWORK, filesystem_of
 from dicomcast.state.sqlite import SqliteStore
 from tests.stores import MINUTE, NOW, row
 
@@ -49,6 +48,30 @@ async def load_fails(path: Path | str, kind: type[Exception]) -> str:
         await store.load(FEED)
     await store.close()
     return str(caught.value)
+
+
+# --- Only reading ---
+
+
+async def test_who_only_reads_makes_no_file(tmp_path: Path) -> None:
+    """No file is no checkpoint, no lease and no rows; a folder that is not there is still an error."""
+    store = open_store(f"sqlite:///{tmp_path / 'state.db'}", read_only=True)
+    assert await store.load(FEED) == Checkpoint(FEED, None)
+    assert (await store.parked(FEED), await store.lease(FEED)) == ([], None)
+    await store.close()
+    assert os.listdir(tmp_path) == []
+    store = open_store(f"sqlite:///{tmp_path / 'missing' / 'state.db'}", read_only=True)
+    with pytest.raises(StateError, match="does its folder exist"):
+        await store.load(FEED)
+    await store.close()
+
+
+async def test_who_only_reads_reads_what_is_there(path: Path) -> None:
+    """A file that exists is the store, for who reads as for who writes."""
+    store = open_store(f"sqlite:///{path}", read_only=True)
+    assert (await store.load(FEED)).cursor == OLD
+    assert await store.parked(FEED) == [row("1")]
+    await store.close()
 
 
 # --- Files that are no store ---
@@ -302,63 +325,6 @@ def test_advice(name: str, said: str) -> None:
     if name:
         error.sqlite_errorname = name
     assert said in sqlite_file.advice(error)
-
-
-# --- Network shares ---
-
-MOUNTINFO = """\
-21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
-30 21 0:40 / /mnt/files rw - cifs //account.file.core.windows.net/share rw
-31 21 0:41 / /mnt/files/block rw - ext4 /dev/sdb1 rw
-32 21 0:42 / /mnt/my\\040share rw shared:1 master:2 - nfs4 server:/export rw
-33 21 0:43 / /data rw - nfs server:/x rw
-34 21 8:2 / /data rw - xfs /dev/sdc1 rw
-35 21 0:44 / /home/me/far rw - fuse.sshfs me@far: rw
-36 21 0:45 / /var/lib/dicom rw - tmpfs tmpfs rw
-garbage
-"""
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [
-        ("/", "ext4"),
-        ("/var/lib/dicomcast", "ext4"),
-        ("/mnt/files", "cifs"),
-        ("/mnt/files/a/b", "cifs"),
-        ("/mnt/filesystem", "ext4"),
-        ("/mnt/files/block", "ext4"),
-        ("/mnt/my share/x", "nfs4"),
-        ("/data", "xfs"),
-        ("/home/me/far/away", "fuse.sshfs"),
-    ],
-)
-def test_the_file_system_of_a_folder(folder: str, kind: str) -> None:
-    """The deepest mount counts, the last of two on one place, and names with blanks are octal (proc(5))."""
-    assert filesystem_of(Path(folder), MOUNTINFO) == kind
-
-
-@pytest.mark.parametrize("kind", sorted(NETWORK))
-async def test_a_network_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """With the reason, before a file is made; a link to a share is one, too."""
-    share = tmp_path / "share"
-    share.mkdir()
-    (tmp_path / "link").symlink_to(share)
-    (tmp_path / "state.db").symlink_to(share / "linked.db")
-    mounts = tmp_path / "mountinfo"
-    mounts.write_bytes(b"1 1 8:1 / /caf\xe9 rw - ext4 /dev/sda rw\n" + f"2 1 0:1 / {share} rw - {kind} x rw\n".encode())
-    monkeypatch.setattr(sqlite_file, "MOUNTS", mounts)
-    for path in (share / "state.db", tmp_path / "link" / "state.db", tmp_path / "state.db"):
-        said = await load_fails(path, ConfigError)
-        assert f"{path} is on a network share ({kind})" in said and "local disk" in said
-    assert list(share.iterdir()) == []
-
-
-async def test_where_nothing_is_known_of_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other systems have no /proc; memory is on no disk."""
-    monkeypatch.setattr(sqlite_file, "MOUNTS", tmp_path / "missing")
-    assert await cursor_of(tmp_path / "state.db") is None
-    assert await cursor_of(Path(":memory:")) is None
 
 
 # --- The rest ---

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from dicomcast.errors import LeaseLost, StateError
 from dicomcast.model import Lease
 from dicomcast.state import StateStore, open_store
-from dicomcast.tenure import Tenure
+from dicomcast.tenure import Tenure, elapsed
 
 pytestmark = pytest.mark.looptime
 
@@ -33,8 +34,9 @@ async def store() -> AsyncIterator[StateStore]:
     await store.close()
 
 
-def tenure(store: StateStore) -> Tenure:
-    return Tenure(store, FEED, ttl=MINUTE, clock=clock)
+def tenure(store: StateStore, passed: Callable[[], float] | None = None) -> Tenure:
+    """With the loop's clock, or another one, for what has passed."""
+    return Tenure(store, FEED, ttl=MINUTE, clock=clock, passed=passed or asyncio.get_running_loop().time)
 
 
 class Away:
@@ -104,6 +106,31 @@ async def test_a_stalled_owner_knows_by_itself(store: StateStore) -> None:
     await first.release()
     assert second.held
     assert (await store.lease(FEED) or Lease(FEED, "", 0, EPOCH)).owner == second.owner
+
+
+async def test_a_machine_that_was_suspended(store: StateStore) -> None:
+    """The loop's clock stands still while a laptop or a VM sleeps; the lease runs out all the same."""
+    asleep = 0.0
+    mine = tenure(store, lambda: asyncio.get_running_loop().time() + asleep)
+    await mine.take()
+    await asyncio.sleep(1)
+    assert mine.held
+    asleep = 3600.0
+    assert asyncio.get_running_loop().time() == 1
+    assert not mine.held
+    with pytest.raises(LeaseLost):
+        _ = mine.epoch
+
+
+def test_the_clock_that_goes_on_in_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLOCK_BOOTTIME where there is one, and what a lease is judged by unless it is told otherwise."""
+    monkeypatch.setattr(time, "CLOCK_BOOTTIME", 77, raising=False)
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: clock * 1000.0)
+    assert elapsed() == 77_000
+    assert Tenure(open_store("sqlite://"), FEED, ttl=MINUTE, clock=clock)._passed is elapsed
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME")
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    assert elapsed() == 5
 
 
 async def test_the_lease_is_counted_from_before_it_was_asked_for() -> None:

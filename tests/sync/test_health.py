@@ -212,7 +212,7 @@ def test_without_the_extra_metrics_say_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.prometheus", None)
     with serve_health(Vitals(beat=time.monotonic(), phase=Phase.ACTIVE), "127.0.0.1", 0) as port:
         status, body = facts(port, "/metrics")
-        assert status == 501 and "pip install 'dicomcast[prometheus]'" in body["error"]
+        assert status == 501 and "pip install '.[prometheus]' in a clone" in body["error"]
         assert [get(port, path)[0] for path in ("/livez", "/readyz")] == [200, 200]
 
 

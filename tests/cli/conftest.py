@@ -1,0 +1,17 @@
+"""What the tests of the command line and of the settings share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dicomcast import settings_sources
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the /run/secrets of the machine out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings_sources, "DEFAULT_SECRETS_DIR", tmp_path_factory.mktemp("run") / "secrets")
+        yield

@@ -1,0 +1,85 @@
+"""Credentials, and errors that help without telling what was read."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomcast.errors import ConfigError
+from dicomcast.settings import (
+    KNOWN,
+    load_settings,
+)
+from tests.given_settings import REQUIRED, load, problems
+
+
+def test_basic_auth() -> None:
+    """Each peer has credentials of its own, and secrets are hidden when settings are shown."""
+    settings = load(DICOM__AUTH__KIND="basic", DICOM__AUTH__USERNAME="user", DICOM__AUTH__PASSWORD="sesame")
+    assert settings.dicom.auth.kind == "basic"
+    assert settings.dicom.auth.password.get_secret_value() == "sesame"
+    assert settings.fhir.auth.kind == "none"
+    assert "sesame" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("auth", "said"),
+    [
+        ({"KIND": "digest"}, ["KIND: write none, basic, bearer"]),
+        ({"TOKEN": "sesame"}, ["KIND is not set: write none, basic, bearer"]),
+        (
+            {"KIND": "none", "TOKEN": "sesame"},
+            ["TOKEN: it does not go with the chosen KIND; remove it, or choose another"],
+        ),
+        (
+            {"KIND": "basic"},
+            [
+                "USERNAME is not set: the user name, for kind basic",
+                "PASSWORD is not set: the password, for kind basic",
+            ],
+        ),
+        (
+            {"KIND": "basic", "USERNAME": "a:b", "PASSWORD": "sesame"},
+            ["USERNAME: write a name without a colon"],
+        ),
+        ({"KIND": "basic", "USERNAME": "a", "PASSWORD": ""}, ["PASSWORD: write a secret"]),
+        (
+            {"KIND": "bearer", "TOKEN": ""},
+            ["TOKEN: write the token alone: printable ASCII without blanks or line ends"],
+        ),
+        (
+            {"KIND": "bearer", "TOKEN": "Bearer sesame"},
+            ["TOKEN: write the token alone: printable ASCII without blanks or line ends"],
+        ),
+    ],
+)
+def test_auth_refused(auth: dict[str, str], said: list[str]) -> None:
+    """Credentials that are incomplete, of two kinds, or not fit for a header are refused by name."""
+    environ = REQUIRED | {f"DICOMCAST_FHIR__AUTH__{name}": value for name, value in auth.items()}
+    assert problems(environ) == [f"DICOMCAST_FHIR__AUTH__{line}" for line in said]
+
+
+MARK = "s3same"
+DISGUISES = (
+    "{}", "{}s", "https://u:{}@host", "https://host/?{}", "https://host:{}", "ftp://{}", "https://{} x", "{{{}",
+    '{{"{}": "{}"}}', '["{}"]', "sqlite:/{}", "2025-01-{}", "2025-01-01T00:00:00{}", "urn {}", "a:{}:b", "{}\n",
+    "../{}",
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.sampled_from([*KNOWN, "DICOMCAST_FIHR__TOKEN"]), st.sampled_from(DISGUISES), min_size=1),
+    st.sampled_from(["none", "basic", "bearer", MARK]),
+)
+def test_no_value_in_errors(disguises: dict[str, str], kind: str) -> None:
+    """Whatever is put into whichever variable, nothing of it is in the error, its context or its traceback."""
+    environ = {name: disguise.replace("{}", MARK) for name, disguise in disguises.items()}
+    environ |= {"DICOMCAST_FHIR__AUTH__KIND": kind, "DICOMCAST_WORKER__WINDOW": MARK}
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ)
+    assert MARK not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
+    assert all(line.startswith("DICOMCAST_") for line in str(caught.value).splitlines())
