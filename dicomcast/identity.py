@@ -19,10 +19,12 @@ __all__ = [
     "dicomweb_base",
     "endpoint_id",
     "origin",
+    "origin_of",
     "owns",
     "patient_id",
     "patient_source",
     "patient_spoken_for",
+    "sourced",
     "study_id",
 ]
 
@@ -40,14 +42,19 @@ def canonical(url: str) -> str:
     return origin(url)[0]
 
 
-def origin(meta_source: str) -> tuple[str, str]:
-    """(source, partition) that a `meta.source` names; a version of the API in it does not matter.
+def origin_of(resource: Any) -> tuple[str, str]:
+    """(source, partition) that a resource was created for, read off its `meta.source`; ("", "") if it has none."""
+    return origin(_meta_source(resource))
+
+
+def origin(url: str) -> tuple[str, str]:
+    """(source, partition) that a `meta.source` or a base URL names; a version of the API in it does not matter.
 
     HAPI appends `#<request id>` to what it stores.
     """
-    match = _SOURCE.fullmatch(meta_source)
+    match = _SOURCE.fullmatch(url)
     if match is None:
-        return meta_source, ""
+        return url, ""
     return match["source"], _partition(match)
 
 
@@ -57,13 +64,19 @@ def _partition(match: re.Match[str]) -> str:
     return "" if partition == DEFAULT_PARTITION else partition
 
 
-def owns(key: StudyKey, resource: dict[str, Any]) -> bool:
+def owns(key: StudyKey, resource: Any) -> bool:
     """Whether `resource` was created for the archive and partition of `key`."""
-    return origin(_meta_source(resource)) == (key.source, key.partition)
+    return origin_of(resource) == (key.source, key.partition)
 
 
-def _meta_source(resource: dict[str, Any]) -> str:
-    meta = resource.get("meta")
+def sourced(meta: Any, source: str) -> dict[str, Any]:
+    """A resource's `meta` with another `source`; what is no object there is replaced by one."""
+    before = meta if isinstance(meta, dict) else {}
+    return before | {"source": source}
+
+
+def _meta_source(resource: Any) -> str:
+    meta = resource.get("meta") if isinstance(resource, dict) else None
     source = meta.get("source") if isinstance(meta, dict) else None
     return source if isinstance(source, str) else ""
 
@@ -98,7 +111,7 @@ def patient_source(base: str, study_uid: str, started: str) -> str:
     return f"{base}/studies?{urlencode(query)}"
 
 
-def patient_spoken_for(resource: dict[str, Any]) -> tuple[str, str, str]:
+def patient_spoken_for(resource: Any) -> tuple[str, str, str]:
     """(started, StudyInstanceUID, partition) of the study that a Patient follows; compare to find the newer."""
     match = _SOURCE.fullmatch(_meta_source(resource))
     query = parse_qs(match["query"] or "") if match else {}

@@ -13,6 +13,7 @@ from dicomcast.identity import (
     dicomweb_base,
     endpoint_id,
     origin,
+    origin_of,
     owns,
     patient_id,
     patient_source,
@@ -118,10 +119,12 @@ def test_study_of_a_patient_can_be_read_back(version: str, partition: str, study
         assert origin(stored) == (SOURCE, partition)
 
 
-@pytest.mark.parametrize("resource", [{}, {"meta": None}, {"meta": {}}, {"meta": {"source": 7}}, {"meta": []}])
+@pytest.mark.parametrize(
+    "resource", [{}, {"meta": None}, {"meta": {}}, {"meta": {"source": 7}}, {"meta": []}, None, [], 7]
+)
 def test_resource_without_source_is_nobodys(resource: object) -> None:
     """What has no `meta.source` we did not create, and it follows no study."""
-    assert isinstance(resource, dict)
+    assert origin_of(resource) == ("", "")
     assert not owns(KEY, resource)
     assert patient_spoken_for(resource) == ("", "", "")
 
