@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from hypothesis import given
@@ -119,7 +120,11 @@ def _content(harness: Harness) -> tuple[Any, Any]:
         used.add(target)
         studies.append(_bare(one, harness) | {"subject": names[target]})
     patients = [_bare(one, harness) for one in harness.patients() if one["id"] in used]
-    return sorted(studies, key=str), sorted(patients, key=str)
+    return sorted(studies, key=_text), sorted(patients, key=_text)
+
+
+def _text(element: dict[str, Any]) -> str:
+    return json.dumps(element, sort_keys=True)
 
 
 def _bare(resource: dict[str, Any], harness: Harness) -> dict[str, Any]:
