@@ -1,13 +1,14 @@
 """From what should be written to the Bundle that writes it. Pure.
 
-A transaction where the server has them; else the same entries as ordered batches, resources that are
-referred to first: every id is known beforehand there, so the references already point right.
+A transaction where the server has them; else the same entries in the same order as batches: every id is
+known beforehand there, so the references already point right.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from urllib.parse import urlencode
 from uuid import UUID, uuid5
 
@@ -66,11 +67,9 @@ def transaction(writes: list[Write]) -> JSON:
 
 
 def batches(writes: list[Write]) -> list[JSON]:
-    """For servers without transactions: one batch for each kind of resource, in the order of `writes`."""
-    kinds: dict[str, list[Write]] = {}
-    for write in writes:
-        kinds.setdefault(write.resource["resourceType"], []).append(write)
-    return [{"resourceType": "Bundle", "type": "batch", "entry": list(map(_entry, group))} for group in kinds.values()]
+    """For servers without transactions: one batch for each run of one kind of resource, in the order of `writes`."""
+    runs = groupby(writes, key=lambda write: write.resource["resourceType"])
+    return [{"resourceType": "Bundle", "type": "batch", "entry": list(map(_entry, run))} for _, run in runs]
 
 
 def _entry(write: Write) -> JSON:
@@ -91,6 +90,7 @@ def _entry(write: Write) -> JSON:
 
 def _sendable(resource: JSON) -> JSON:
     """Without what the server sets itself (R4 resource.html#Meta)."""
-    meta = {name: value for name, value in resource.get("meta", {}).items() if name not in ("versionId", "lastUpdated")}
+    before = resource["meta"] if isinstance(resource.get("meta"), dict) else {}
+    meta = {name: value for name, value in before.items() if name not in ("versionId", "lastUpdated")}
     rest = {name: value for name, value in resource.items() if name != "meta"}
     return {"resourceType": rest.pop("resourceType"), **({"meta": meta} if meta else {}), **rest}

@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
 import tenacity
 
+from dicomcast.adoption import Adoptions
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
-from dicomcast.errors import Conflict, Overtaken, Rejected, Retriable, Stumbled, Unanswered
+from dicomcast.endpoints import Endpoints
+from dicomcast.errors import Conflict, Overtaken, Rejected, Stumbled, Unanswered
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
 from dicomcast.http import wait_before_retry
-from dicomcast.identity import endpoint_id, origin, owns, study_id
+from dicomcast.identity import origin_of, owns, study_id
+from dicomcast.locks import Locks
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.endpoint import endpoint
 from dicomcast.mapping.patient import patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import Draft, Links, draft, merge_study
 from dicomcast.model import Issue, Outcome, Severity, StudyDelta, StudyKey
-from dicomcast.overlay import leads_to, overlay
+from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
 
 __all__ = ["Caster"]
@@ -48,10 +50,11 @@ class Caster:
         self._fhir = fhir
         self._rules = rules
         self._memory = Memory(fhir)
-        self._patients = Patients(fhir, self._memory, feed, rules, mode)
+        self._adoptions = Adoptions(fhir, feed.source)
+        self._patients = Patients(fhir, self._memory, self._adoptions, feed, rules, mode)
+        self._studies, self._people = Locks(), Locks()
         self._tells_creates: bool | None = None
-        self._endpoints: dict[str, str] = {}
-        self._endpoint_lock = asyncio.Lock()
+        self._endpoints = Endpoints(fhir, self._memory, feed)
 
     async def prepare(self, deltas: Sequence[StudyDelta]) -> None:
         """Forget what was seen before, and look up with few searches what casting these will ask for.
@@ -59,13 +62,14 @@ class Caster:
         A search that the server chokes on may be one study's fault: then each looks up for itself.
         """
         self._memory.clear()
+        self._adoptions.clear()
         with contextlib.suppress(Rejected, Stumbled):
             await self._memory.look_up("ImagingStudy", {_study_identifier(delta.key) for delta in deltas})
             await self._memory.look_up("Patient", self._patient_identifiers(deltas))
 
     def forget_endpoints(self) -> None:
         """Make sure of them again: what was refused may have referred to one that is gone."""
-        self._endpoints.clear()
+        self._endpoints.forget()
 
     async def cast(self, delta: StudyDelta, *, complete: bool = False) -> Outcome:
         """Make FHIR match a delta; a snapshot without instances is read from the archive first.
@@ -87,7 +91,7 @@ class Caster:
             reraise=True,
         )
         try:
-            return await retrying(self._cast, delta, complete)
+            return await retrying(self._cast_alone, delta, complete)
         except Conflict as error:
             self._memory.clear()
             if isinstance(error, Unanswered | Overtaken):
@@ -109,27 +113,35 @@ class Caster:
                 found.add(identifier_of(desired))
         return found
 
+    async def _cast_alone(self, delta: StudyDelta, complete: bool) -> Outcome:
+        """Two partitions may hold a study of the same UID, and want the same resource."""
+        async with self._studies.held([_study_identifier(delta.key)]):
+            return await self._cast(delta, complete)
+
     async def _cast(self, delta: StudyDelta, complete: bool) -> Outcome:
         if delta.snapshot and not delta.instances:
             delta = await self._feed.snapshot(delta.key)
         matches = await self._memory.get("ImagingStudy", _study_identifier(delta.key))
-        existing = _ours(matches, delta.key)
+        holders = [await self._holders(one) for one in matches]
+        existing = _ours(matches, holders, delta.key)
+        held = existing is not None and delta.key.partition in holders[matches.index(existing)]
         # Where studies without PatientID are skipped, what was skipped before belongs to a study that is made now.
         complete = complete and self._rules.surrogate
         if not (complete or delta.snapshot) and delta.instances and not (existing and owns(delta.key, existing)):
             delta = await self._feed.snapshot(delta.key)
-        if existing is None and not delta.instances:
+        if not held and not delta.instances:
             return Outcome.SKIPPED
-        endpoint_reference = await self._endpoint(delta.key.partition)
+        endpoint_reference = await self._endpoints.reference(delta.key.partition)
         content = await self._draft(existing, delta, endpoint_reference)
         desired = patient(content.dataset, self._rules, delta.key.study_uid) if content.dataset else None
         issues = content.issues
         if content.dataset is not None and desired is None:
             # No PatientID, and PATIENT__MISSING_ID is skip: such a study is not in FHIR, whoever came first.
-            content = draft(existing, StudyDelta(delta.key, snapshot=True), self._rules, endpoint_reference)
+            nothing = StudyDelta(delta.key, snapshot=True)
+            content = draft(existing, nothing, self._rules, endpoint_reference, self._fhir.base_url)
         outcome = Outcome.SKIPPED
-        if existing is not None or content.speaker is not None:
-            async with self._patients.held(_subjects(existing, desired)):
+        if held or content.speaker is not None:
+            async with self._people.held(_subjects(existing, desired)):
                 writes = await self._plan(existing, content, delta.key, desired, endpoint_reference, bool(matches))
                 if not (self._rules.strict and issues):
                     outcome = await self._write(existing, delta.key, writes)
@@ -184,7 +196,7 @@ class Caster:
     async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str) -> Draft:
         """Draft the study, and read who speaks where the delta does not say."""
         for _ in range(3):
-            content = draft(existing, delta, self._rules, endpoint_reference)
+            content = draft(existing, delta, self._rules, endpoint_reference, self._fhir.base_url)
             if not content.missing:
                 return content
             if len(content.missing) > _SINGLE_READS:
@@ -195,7 +207,7 @@ class Caster:
                 break
             delta = replace(delta, instances={**delta.instances, **found})
         snapshot = await self._feed.snapshot(delta.key)
-        return draft(existing, snapshot, self._rules, endpoint_reference)
+        return draft(existing, snapshot, self._rules, endpoint_reference, self._fhir.base_url)
 
     async def _plan(
         self,
@@ -206,22 +218,35 @@ class Caster:
         endpoint_reference: str,
         matched: bool,
     ) -> list[Write]:
-        """What has to be written: Patients first, the study behind them."""
-        if content.speaker is None and existing is not None and owns(key, existing):
-            gone = Write(Method.DELETE, existing, version=version_of(existing))
-            return [*await self._patients.leave(existing, key), gone]
-        links = Links(None, endpoint_reference, self._feed.base_url(key.partition))
+        """What has to be written, in an order in which a Patient never follows a study that is refused or gone.
+
+        New Patients, those that the study leaves, the study, and the Patients that follow it.
+        """
+        links = Links(None, endpoint_reference, self._feed.base_url(key.partition), self._fhir.base_url)
+        if content.speaker is None and existing is not None:
+            left = await self._patients.leave(existing, key)
+            if owns(key, existing):
+                return [*left, Write(Method.DELETE, existing, version=version_of(existing))]
+            emptied = merge_study(existing, content, key, self._rules, links, study_id(key))
+            return [*left, self._write_study(existing, emptied, key, matched)]
         writes: list[Write] = []
+        after: list[Write] = []
         if desired is not None:
             provisional = merge_study(existing, content, key, self._rules, links, study_id(key))
-            subject, writes = await self._patients.resolve(desired, provisional.get("started", ""), key)
+            subject, people = await self._patients.resolve(desired, provisional.get("started", ""), key)
+            writes, after = [one for one in people if not one.version], [one for one in people if one.version]
             links = replace(links, subject=subject)
-            if existing is not None and not leads_to(existing.get("subject"), subject["reference"]):
+            if existing is not None and not leads_to(existing.get("subject"), subject["reference"], links.base):
                 writes = [*writes, *await self._patients.leave(existing, key)]
         study = merge_study(existing, content, key, self._rules, links, study_id(key))
-        if study == existing:
-            return writes
-        return [*writes, self._write_study(existing, study, key, matched)]
+        if study != existing:
+            writes.append(self._write_study(existing, study, key, matched))
+        return [*writes, *after]
+
+    async def _holders(self, study: JSON) -> Collection[str]:
+        """The partitions that a study is of: the one that it was created for, or those that hold series of others'."""
+        source, partition = origin_of(study)
+        return [partition] if source == self._feed.source else await self._adoptions.holders(study)
 
     def _write_study(self, existing: JSON | None, study: JSON, key: StudyKey, matched: bool) -> Write:
         if existing is not None:
@@ -231,37 +256,6 @@ class Caster:
         # Another partition's study of the same UID would satisfy the condition: then it is no condition.
         return Write(Method.POST, study, unless=None if matched else _study_identifier(key))
 
-    async def _endpoint(self, partition: str) -> str:
-        """The reference of a partition's Endpoint, which is made sure of once."""
-        async with self._endpoint_lock:
-            if partition not in self._endpoints:
-                try:
-                    self._endpoints[partition] = await self._ensure_endpoint(partition)
-                except Rejected as error:  # Every study refers to it: this is no study's fault.
-                    said = f"the archive's Endpoint cannot be written ({error})"
-                    raise Retriable(said, peer="fhir", status=error.status, codes=error.codes) from None
-        return self._endpoints[partition]
-
-    async def _ensure_endpoint(self, partition: str) -> str:
-        desired = endpoint(self._feed.base_url(partition))
-        own = endpoint_id(self._feed.source, partition)
-        identifier = identifier_of(desired)
-        found = await self._memory.get("Endpoint", identifier)
-        by_id = await self._fhir.read("Endpoint", own) if not found else None
-        existing = found[0] if found else by_id
-        if existing is None:
-            by_put = self._fhir.creates_by_put("Endpoint")
-            write = Write(Method.PUT if by_put else Method.POST, desired | {"id": own}, unless=identifier)
-            written = (await self._fhir.write([write]))[0]
-            return f"Endpoint/{written.id or own}"
-        if origin(str(existing.get("meta", {}).get("source", "")))[0] == self._feed.source:
-            theirs = [one for one in existing.get("identifier", []) if one != desired["identifier"][0]]
-            ours = {name: value for name, value in desired.items() if name != "meta"}
-            after = overlay(existing, ours | {"identifier": [*desired["identifier"], *theirs]}, ())
-            if after != existing:
-                await self._fhir.write([Write(Method.PUT, after, version=version_of(existing))])
-        return f"Endpoint/{existing['id']}"
-
 
 def _study_identifier(key: StudyKey) -> Identifier:
     identifier = study_identifier(key.study_uid)
@@ -270,17 +264,20 @@ def _study_identifier(key: StudyKey) -> Identifier:
 
 def _subjects(existing: JSON | None, desired: JSON | None) -> list[Identifier]:
     """The Patients that a cast may write: the one it had and the one it gets."""
-    subject = (existing or {}).get("subject", {})
-    had = [identifier_of(subject)] if isinstance(subject.get("identifier"), dict) else []
-    return had + ([identifier_of(desired)] if desired is not None else [])
+    had = identifier_of((existing or {}).get("subject"))
+    return ([had] if had[1] else []) + ([identifier_of(desired)] if desired is not None else [])
 
 
-def _ours(matches: list[JSON], key: StudyKey) -> JSON | None:
-    """The ImagingStudy to work on: the one we created; else the only one of somebody else, which is adopted."""
+def _ours(matches: list[JSON], holders: Sequence[Collection[str]], key: StudyKey) -> JSON | None:
+    """The ImagingStudy to work on: the one we created; else the only one of somebody else, which is adopted.
+
+    What another partition has adopted (`holders`) is not taken from it.
+    """
     mine = [one for one in matches if owns(key, one)]
     if len(mine) > 1:
         mine = [one for one in mine if one["id"] == study_id(key)] or mine
-    foreign = [one for one in matches if origin(str(one.get("meta", {}).get("source", "")))[0] != key.source]
+    free = [one for one, who in zip(matches, holders, strict=True) if not who or key.partition in who]
+    foreign = [one for one in free if origin_of(one)[0] != key.source]
     candidates = mine or foreign
     if len(candidates) > 1:
         raise Rejected(
@@ -296,6 +293,6 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _outcome(existing: JSON | None, writes: list[Write]) -> Outcome:
-    if writes[-1].method is Method.DELETE:
+    if any(one.method is Method.DELETE for one in writes):
         return Outcome.DELETED
     return Outcome.CREATED if existing is None else Outcome.UPDATED

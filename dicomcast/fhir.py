@@ -43,8 +43,10 @@ class Written:
 
 def has_identifier(resource: JSON, identifier: Identifier) -> bool:
     """Whether a resource carries exactly this identifier: what a search returns is not taken on trust."""
-    carried = resource.get("identifier", [])
-    return any(isinstance(one, dict) and (one.get("system", ""), one.get("value", "")) == identifier for one in carried)
+    carried = resource.get("identifier")
+    return isinstance(carried, list) and any(
+        isinstance(one, dict) and (one.get("system", ""), one.get("value", "")) == identifier for one in carried
+    )
 
 
 class FhirServer:

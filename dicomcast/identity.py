@@ -19,10 +19,12 @@ __all__ = [
     "dicomweb_base",
     "endpoint_id",
     "origin",
+    "origin_of",
     "owns",
     "patient_id",
     "patient_source",
     "patient_spoken_for",
+    "sourced",
     "study_id",
 ]
 
@@ -31,24 +33,37 @@ DEFAULT_PARTITION = "Microsoft.Default"
 # A namespace of our own, so that no other generator of name-based UUIDs makes our ids.
 _NAMESPACE = UUID("6f1c7f0a-3c0e-5d5e-9d5b-0d1c0a5dca57")
 _SOURCE = re.compile(
-    r"(?P<source>https?://.+?)(/v\d[\w.-]*)?(/partitions/(?P<partition>[^/?#]+))?(/studies\?(?P<query>[^#]*))?/?(#.*)?"
+    r"(?P<scheme>https?)://(?P<host>[^/?#]+?)(?P<port>:\d+)?(?P<path>/[^?#]*?)??(/v\d[\w.-]*)?(/partitions/(?P<partition>[^/?#]+))?(/studies\?(?P<query>[^#]*))?/*(#.*)?",
+    re.IGNORECASE,
 )
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def canonical(url: str) -> str:
-    """A DICOM service's URL without API version, trailing slash and fragment: the name of the source."""
+    """A DICOM service's URL, which is the name of the source.
+
+    Without API version, trailing slash, fragment and default port, and with a lower-case scheme and host (RFC 3986
+    §6.2): however it is spelt in a setting, it is the same archive.
+    """
     return origin(url)[0]
 
 
-def origin(meta_source: str) -> tuple[str, str]:
-    """(source, partition) that a `meta.source` names; a version of the API in it does not matter.
+def origin_of(resource: Any) -> tuple[str, str]:
+    """(source, partition) that a resource was created for, read off its `meta.source`; ("", "") if it has none."""
+    return origin(_meta_source(resource))
+
+
+def origin(url: str) -> tuple[str, str]:
+    """(source, partition) that a `meta.source` or a base URL names; a version of the API in it does not matter.
 
     HAPI appends `#<request id>` to what it stores.
     """
-    match = _SOURCE.fullmatch(meta_source)
+    match = _SOURCE.fullmatch(url)
     if match is None:
-        return meta_source, ""
-    return match["source"], _partition(match)
+        return url, ""
+    scheme, port = match["scheme"].lower(), match["port"] or ""
+    host = match["host"].lower() + ("" if port == _DEFAULT_PORTS[scheme] else port)
+    return f"{scheme}://{host}{match['path'] or ''}", _partition(match)
 
 
 def _partition(match: re.Match[str]) -> str:
@@ -57,13 +72,19 @@ def _partition(match: re.Match[str]) -> str:
     return "" if partition == DEFAULT_PARTITION else partition
 
 
-def owns(key: StudyKey, resource: dict[str, Any]) -> bool:
+def owns(key: StudyKey, resource: Any) -> bool:
     """Whether `resource` was created for the archive and partition of `key`."""
-    return origin(_meta_source(resource)) == (key.source, key.partition)
+    return origin_of(resource) == (key.source, key.partition)
 
 
-def _meta_source(resource: dict[str, Any]) -> str:
-    meta = resource.get("meta")
+def sourced(meta: Any, source: str) -> dict[str, Any]:
+    """A resource's `meta` with another `source`; what is no object there is replaced by one."""
+    before = meta if isinstance(meta, dict) else {}
+    return before | {"source": source}
+
+
+def _meta_source(resource: Any) -> str:
+    meta = resource.get("meta") if isinstance(resource, dict) else None
     source = meta.get("source") if isinstance(meta, dict) else None
     return source if isinstance(source, str) else ""
 
@@ -98,7 +119,7 @@ def patient_source(base: str, study_uid: str, started: str) -> str:
     return f"{base}/studies?{urlencode(query)}"
 
 
-def patient_spoken_for(resource: dict[str, Any]) -> tuple[str, str, str]:
+def patient_spoken_for(resource: Any) -> tuple[str, str, str]:
     """(started, StudyInstanceUID, partition) of the study that a Patient follows; compare to find the newer."""
     match = _SOURCE.fullmatch(_meta_source(resource))
     query = parse_qs(match["query"] or "") if match else {}

@@ -41,7 +41,8 @@ class Memory:
                 self._found[known, identifier] = others
             # A conditional create that found one (200) did not write ours.
             elif written.version and has_identifier(write.resource, identifier) and not _found(write, written):
-                meta = write.resource.get("meta", {}) | {"versionId": written.version}
+                before = write.resource.get("meta")
+                meta = (before if isinstance(before, dict) else {}) | {"versionId": written.version}
                 self._found[known, identifier] = [*others, write.resource | {"id": resource_id, "meta": meta}]
             else:
                 del self._found[known, identifier]

@@ -10,11 +10,11 @@ names the instances that speak now and whose metadata must be read before the dr
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dicomcast.identity import origin, owns
+from dicomcast.identity import origin, origin_of, owns, sourced
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.imaging_study import (
     ACCESSION,
@@ -31,7 +31,7 @@ from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
 from dicomcast.mapping.values import JSON, is_id, without_empty
 from dicomcast.model import Instance, InstanceKey, Issue, Severity, StudyDelta, StudyKey
-from dicomcast.overlay import leads_to, overlay, replace_ours
+from dicomcast.overlay import leads_to, listed, overlay, replace_ours
 
 __all__ = ["Draft", "Links", "draft", "merge_study"]
 
@@ -71,7 +71,7 @@ class Draft:
     """What a study holds after a delta.
 
     `speaker` speaks for the study (None: nothing is left), `dataset` is its metadata where the delta
-    has it, `missing` whose metadata must be read first.
+    has it, `missing` whose metadata must be read first. `odd` is what stood among the series and is none.
     """
 
     series: list[_Series]
@@ -79,28 +79,31 @@ class Draft:
     dataset: Dataset | None
     missing: frozenset[InstanceKey]
     issues: list[Issue] = field(default_factory=list)
+    odd: list[Any] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
     """Where a study hangs: `subject` (None: where it hung), its Endpoint's reference, its `meta.source`.
 
-    Mapped offline, a study has no Endpoint and no source: both are "".
+    `base` is the FHIR server's base URL. Mapped offline, a study has nothing of these: they are "".
     """
 
     subject: JSON | None
     endpoint: str
     source: str
+    base: str = ""
 
 
-def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str) -> Draft:
-    """Apply a delta, instance by instance, to what stands in FHIR."""
+def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str, base: str = "") -> Draft:
+    """Apply a delta, instance by instance, to what stands in FHIR; `endpoint` and `base` as in `Links`."""
     owned = existing is None or owns(delta.key, existing)
-    series = _holdings(existing, endpoint, owned=owned)
+    series, odd = _holdings(existing, lambda element: owned or _refers(element, endpoint, base))
     # Who spoke when the attributes that stand there were mapped. Attributes that others wrote came
     # from nobody knows which instance, so there the speaker is always read anew.
     spoke = {one.speaker for one in series.values() if one.ours and one.instances}
-    study_spoke = _speaker(series.values()) if owned else None
+    spoken_for = owned and isinstance((existing or {}).get("subject"), dict)
+    study_spoke = _speaker(series.values()) if spoken_for else None
 
     issues: list[Issue] = []
     delta = replace(delta, instances=dict(_listable(delta.instances, issues)))
@@ -131,7 +134,7 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     speaker = _speaker(one for one in left if one.ours)
     if speaker is not None and speaker not in datasets and speaker != study_spoke:
         missing.add(speaker)
-    return Draft(left, speaker, datasets.get(speaker) if speaker else None, frozenset(missing), issues)
+    return Draft(left, speaker, datasets.get(speaker) if speaker else None, frozenset(missing), issues, odd)
 
 
 def _listable(instances: Mapping[InstanceKey, Instance], issues: list[Issue]) -> Iterator[tuple[InstanceKey, Instance]]:
@@ -144,14 +147,14 @@ def _listable(instances: Mapping[InstanceKey, Instance], issues: list[Issue]) ->
             yield key, instance
 
 
-def _holdings(existing: JSON | None, endpoint: str, *, owned: bool) -> dict[str, _Series]:
-    """The series that stand there. In an adopted resource, ours are those that name our Endpoint."""
+def _holdings(existing: JSON | None, is_ours: Callable[[JSON], bool]) -> tuple[dict[str, _Series], list[Any]]:
+    """The series that stand there, and what stands among them and is none."""
+    elements, odd = _split((existing or {}).get("series"))
     series = {}
-    for element in _elements((existing or {}).get("series")):
-        instances = {instance["uid"]: instance for instance in _elements(element.get("instance"))}
-        ours = owned or _refers(element, endpoint)
-        series[element["uid"]] = _Series(element["uid"], element, instances, ours)
-    return series
+    for element in elements:
+        instances = {instance["uid"]: instance for instance in _split(element.get("instance"))[0]}
+        series[element["uid"]] = _Series(element["uid"], element, instances, is_ours(element))
+    return series, odd
 
 
 def _remove(series: dict[str, _Series], delta: StudyDelta) -> None:
@@ -195,10 +198,15 @@ def _number(element: JSON) -> float:
     return number if isinstance(number, int) else math.inf
 
 
-def _elements(value: Any) -> Iterator[JSON]:
-    """The members of `series` or `instance`: anyone may have written them, so what has no uid is passed over."""
-    if isinstance(value, list):
-        yield from (item for item in value if isinstance(item, dict) and isinstance(item.get("uid"), str))
+def _split(value: Any) -> tuple[list[JSON], list[Any]]:
+    """The items of `series` or `instance`, and those that anyone may have written there and that have no uid."""
+    named, odd = [], []
+    for item in listed(value):
+        if isinstance(item, dict) and isinstance(item.get("uid"), str):
+            named.append(item)
+        else:
+            odd.append(item)
+    return named, odd
 
 
 def merge_study(
@@ -209,44 +217,45 @@ def merge_study(
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
         study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), owned=owned)
-    series = [_lay_series_over(one, "" if owned else links.endpoint) for one in content.series]
+    mark = replace(links, endpoint="") if owned else links
+    series = [_lay_series_over(one, mark) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
     study = overlay(study, {"modality": _modalities(series)}, ())
     derived: JSON = {
         "numberOfSeries": len(series),
         "numberOfInstances": sum(map(_count, series)),
-        "endpoint": _with_endpoint(study, links.endpoint),
-        "series": series,
+        "endpoint": _with_endpoint(study, links),
+        "series": [*series, *content.odd],
     }
     if owned:
         derived |= {"status": "available", "meta": _meta(study.get("meta"), links.source)}
     if links.subject is not None:
-        derived["subject"] = _subject(study.get("subject"), links.subject)
+        derived["subject"] = _subject(study.get("subject"), links.subject, links.base)
     return without_empty(study | derived)
 
 
-def _with_endpoint(element: JSON, endpoint: str) -> list[Any]:
+def _with_endpoint(element: JSON, links: Links) -> list[Any]:
     """The endpoints of a study or series, ours among them, unless it is ""."""
-    before = element.get("endpoint") or []
-    return before if not endpoint or _refers(element, endpoint) else [{"reference": endpoint}, *before]
+    before = listed(element.get("endpoint"))
+    standing = not links.endpoint or _refers(element, links.endpoint, links.base)
+    return before if standing else [{"reference": links.endpoint}, *before]
 
 
-def _refers(element: JSON, endpoint: str) -> bool:
+def _refers(element: JSON, endpoint: str, base: str) -> bool:
     """Servers add a display to a reference: it is the same Endpoint all the same."""
-    return any(leads_to(one, endpoint) for one in element.get("endpoint") or [])
+    return any(leads_to(one, endpoint, base) for one in listed(element.get("endpoint")))
 
 
 def _meta(meta: Any, source: str) -> JSON:
     """`meta.source` stays while it names the same archive: a change of API version is no change of owner."""
     before = meta if isinstance(meta, dict) else {}
-    same = origin(str(before.get("source", ""))) == origin(source)
-    return before if same else before | {"source": source}
+    return before if origin_of({"meta": before}) == origin(source) else sourced(before, source)
 
 
-def _subject(before: Any, subject: JSON) -> JSON:
+def _subject(before: Any, subject: JSON, base: str) -> JSON:
     """Servers add a display to a reference; what it refers to decides whether it changed."""
     said = {name: value for name, value in subject.items() if name != "reference"}
-    if leads_to(before, subject["reference"]) and all(before.get(name) == value for name, value in said.items()):
+    if leads_to(before, subject["reference"], base) and all(before.get(name) == value for name, value in said.items()):
         return dict(before)
     return subject
 
@@ -255,9 +264,9 @@ def _lay_study_over(before: JSON, elements: JSON, *, owned: bool) -> JSON:
     uid, *accessions = elements["identifier"]
     requests = elements.get("basedOn", [])
     known = [*accessions, *(one["identifier"] for one in requests)]
-    systems = None if owned else {"", *(one.get("system", "") for one in known)}
+    systems = None if owned else ["", *(one.get("system", "") for one in known)]
     # One that stands says all that ours would say, whoever wrote it and whatever else it says.
-    standing = [one for one in before.get("identifier") or [] if _same_identifier(one, uid)]
+    standing = [one for one in listed(before.get("identifier")) if _same_identifier(one, uid)]
     lists = {
         "identifier": replace_ours(
             before.get("identifier"),
@@ -283,7 +292,7 @@ def _is_accession(identifier: Any, systems: Collection[str] | None) -> bool:
     if systems is not None and identifier.get("system", "") not in systems:
         return False
     kind = identifier.get("type")
-    codings = kind.get("coding", []) if isinstance(kind, dict) else []
+    codings = listed(kind.get("coding")) if isinstance(kind, dict) else []
     ours = {name: ACCESSION["coding"][0][name] for name in ("system", "code")}
     return any(isinstance(one, dict) and one | ours == one for one in codings)
 
@@ -298,21 +307,22 @@ def _members(element: JSON) -> set[str]:
     return {name for name in element if name not in ("id", "extension") and not name.startswith("_")}
 
 
-def _lay_series_over(one: _Series, mark: str) -> JSON:
-    """The element of a series. In a study of somebody else, `mark` is the Endpoint that tells it is ours."""
+def _lay_series_over(one: _Series, mark: Links) -> JSON:
+    """The element of a series. In a study of somebody else, `mark` has the Endpoint that tells it is ours."""
     if not one.ours:
         return one.before
     element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES_ELEMENTS)
     if one.instances:
         instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
-        element = element | {"numberOfInstances": len(instances), "instance": instances}
-    return element | {"endpoint": _with_endpoint(element, mark)} if mark else element
+        odd = _split(one.before.get("instance"))[1]
+        element = element | {"numberOfInstances": len(instances), "instance": [*instances, *odd]}
+    return element | {"endpoint": _with_endpoint(element, mark)} if mark.endpoint else element
 
 
 def _count(series: JSON) -> int:
     """numberOfInstances of a series that others wrote may be more than it lists, and may not be there."""
     count = series.get("numberOfInstances")
-    return count if isinstance(count, int) else len(series.get("instance", []))
+    return count if isinstance(count, int) else len(listed(series.get("instance")))
 
 
 def _modalities(series: list[JSON]) -> list[JSON]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from dicomcast.mapping.values import JSON
 
-__all__ = ["leads_to", "overlay", "replace_ours"]
+__all__ = ["leads_to", "listed", "overlay", "replace_ours", "target_of"]
 
 # The only extensions that we write ourselves; any other is somebody else's, also on our elements.
 _OURS = (
     "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
     "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation",
 )
+
+# A relative reference, perhaps to one version (R4 references.html#literal). The id goes into the path of a request.
+_RELATIVE = re.compile(r"(?P<target>[A-Za-z]+/(?!\.+(?:/|$))[\w.-]+)(?:/_history/[^/?#]+)?", re.ASCII)
+_PORTS = {"http": 80, "https": 443}
 
 
 def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
@@ -23,15 +29,44 @@ def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
     return kept | {key: _settle(existing.get(key), value) for key, value in desired.items()}
 
 
-def leads_to(reference: Any, target: str) -> bool:
-    """Whether a Reference is one to `target`, Type/id, which some servers answer as an absolute URL."""
+def listed(value: Any) -> list[Any]:
+    """The items of a list; none where anything else stands, since anyone may have written it."""
+    return value if isinstance(value, list) else []
+
+
+def leads_to(reference: Any, target: str, base: str) -> bool:
+    """Whether a Reference is one to `target`, Type/id, of the FHIR server at `base`."""
+    return bool(target) and target_of(reference, base) == target
+
+
+def target_of(reference: Any, base: str) -> str:
+    """What a Reference leads to on the FHIR server at `base`, as Type/id; "" if it leads elsewhere or nowhere.
+
+    Some servers answer absolute URLs. A version in it makes no other resource.
+    """
     literal = reference.get("reference") if isinstance(reference, dict) else None
-    return isinstance(literal, str) and f"/{literal}".endswith(f"/{target}")
+    if not isinstance(literal, str):
+        return ""
+    match = _RELATIVE.fullmatch(_below(literal, base) if "://" in literal else literal)
+    return match["target"] if match else ""
+
+
+def _below(url: str, base: str) -> str:
+    """The rest of a URL behind `base`, "" if it is not below it."""
+    try:
+        ours, theirs = urlsplit(base), urlsplit(url)
+        same = [(one.scheme, one.hostname, one.port or _PORTS.get(one.scheme)) for one in (ours, theirs)]
+    except ValueError:  # no port, or no address
+        return ""
+    path = f"{ours.path.rstrip('/')}/"
+    if same[0] != same[1] or theirs.query or not theirs.path.startswith(path):
+        return ""
+    return theirs.path.removeprefix(path)
 
 
 def replace_ours(existing: Any, desired: list[JSON], is_ours: Callable[[JSON], bool]) -> list[Any]:
     """A list with our items as desired and the foreign ones as they were, behind ours."""
-    items = existing if isinstance(existing, list) else []
+    items = listed(existing)
     ours = [item for item in items if isinstance(item, dict) and is_ours(item)]
     return [*_settle(ours, desired), *(item for item in items if item not in ours)]
 
@@ -60,9 +95,7 @@ def _take(rest: list[Any], item: Any) -> Any:
 
 def _foreign_extensions(element: JSON) -> list[Any]:
     """The extensions of an element that are not ours."""
-    extensions = element.get("extension")
-    if not isinstance(extensions, list):
-        return []
+    extensions = listed(element.get("extension"))
     return [one for one in extensions if not (isinstance(one, dict) and one.get("url") in _OURS)]
 
 
@@ -72,7 +105,7 @@ def _covers(old: Any, new: Any) -> bool:
         extra = [key for key in old if key not in new and key != "id" and not key.startswith("_")]
         if any(key != "extension" for key in extra):
             return False
-        if "extension" in extra and len(_foreign_extensions(old)) != len(old["extension"]):
+        if "extension" in extra and len(_foreign_extensions(old)) != len(listed(old["extension"])):
             return False
         return all(key in old and _covers(old[key], value) for key, value in new.items())
     if isinstance(old, list) and isinstance(new, list):

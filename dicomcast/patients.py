@@ -7,25 +7,23 @@ an EHR is referred to and left alone, unless the site wants otherwise (PATIENT__
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from typing import Any
 
+from dicomcast.adoption import Adoptions
 from dicomcast.bundle import Method, Write, escape, reference
 from dicomcast.dicom.feed import Feed
 from dicomcast.errors import Rejected
 from dicomcast.fhir import FhirServer, Identifier, has_identifier, version_of
-from dicomcast.identity import origin, patient_id, patient_source, patient_spoken_for
+from dicomcast.identity import origin_of, patient_id, patient_source, patient_spoken_for, sourced
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.patient import PATIENT_ELEMENTS, patient
 from dicomcast.mapping.rules import Rules
-from dicomcast.mapping.values import JSON
+from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import draft
 from dicomcast.model import StudyDelta, StudyKey
-from dicomcast.overlay import leads_to, overlay, replace_ours
+from dicomcast.overlay import leads_to, listed, overlay, replace_ours, target_of
 
 __all__ = ["Patients", "Turn", "identifier_of"]
 
@@ -33,6 +31,8 @@ __all__ = ["Patients", "Turn", "identifier_of"]
 Turn = tuple[str, str, str]
 
 _GONE: Turn = ("", "", "")
+# All that choosing an heir takes, since a study may be megabytes; the one that is chosen is read.
+_BRIEFLY = "identifier,started,meta,endpoint"
 # How many replaced-by links are followed.
 _HOPS = 5
 
@@ -45,11 +45,12 @@ class _Claim:
     turn: Turn
 
 
-def identifier_of(resource: JSON) -> Identifier:
-    """The identifier by which we know a Patient that we mapped, or that `subject` refers to."""
-    identifiers = resource.get("identifier", {})
-    first = identifiers[0] if isinstance(identifiers, list) else identifiers
-    return first.get("system", ""), first.get("value", "")
+def identifier_of(resource: Any) -> Identifier:
+    """The identifier by which we know a Patient that we mapped, or that `subject` refers to; ("", "") if none."""
+    identifiers = resource.get("identifier") if isinstance(resource, dict) else None
+    first = next(iter(identifiers), None) if isinstance(identifiers, list) else identifiers
+    system, value = (first.get("system", ""), first.get("value")) if isinstance(first, dict) else ("", "")
+    return (system, value) if isinstance(system, str) and isinstance(value, str) and value else ("", "")
 
 
 def turn_of(started: str, key: StudyKey) -> Turn:
@@ -60,23 +61,15 @@ def turn_of(started: str, key: StudyKey) -> Turn:
 class Patients:
     """The Patients of one source."""
 
-    def __init__(self, fhir: FhirServer, memory: Memory, feed: Feed, rules: Rules, mode: str) -> None:
+    def __init__(
+        self, fhir: FhirServer, memory: Memory, adoptions: Adoptions, feed: Feed, rules: Rules, mode: str
+    ) -> None:
         self._fhir = fhir
         self._memory = memory
+        self._adoptions = adoptions
         self._feed = feed
         self._rules = rules
         self._mode = mode
-        # Weak, so that a lock is there for as long as somebody holds it or waits for it.
-        self._locks: WeakValueDictionary[Identifier, asyncio.Lock] = WeakValueDictionary()
-
-    @asynccontextmanager
-    async def held(self, identifiers: Iterable[Identifier]) -> AsyncIterator[None]:
-        """Two studies of one Patient must not be cast at once; sorted, so that nobody waits for each other."""
-        async with AsyncExitStack() as stack:
-            for identifier in sorted(set(identifiers)):
-                lock = self._locks.setdefault(identifier, asyncio.Lock())
-                await stack.enter_async_context(lock)
-            yield
 
     async def resolve(self, desired: JSON, started: str, key: StudyKey) -> tuple[JSON, list[Write]]:
         """The `subject` of a study, and what has to be written so that it is there and right.
@@ -127,10 +120,9 @@ class Patients:
 
     def _replaced_by(self, resource: JSON) -> str | None:
         """The id of the Patient to be used in lieu of this one, None for none, "" for one on another server."""
-        for link in resource.get("link", []):
+        for link in listed(resource.get("link")):
             if isinstance(link, dict) and link.get("type") == "replaced-by":
-                literal = str(link.get("other", {}).get("reference", "")).removeprefix(f"{self._fhir.base_url}/")
-                kind, _, resource_id = literal.partition("/")
+                kind, _, resource_id = target_of(link.get("other"), self._fhir.base_url).partition("/")
                 return resource_id if kind == "Patient" else ""
         return None
 
@@ -159,15 +151,15 @@ class Patients:
         return patient_source(self._feed.base_url(partition), study_uid, started)
 
     def _ours(self, resource: JSON) -> bool:
-        return origin(str(resource.get("meta", {}).get("source", "")))[0] == self._feed.source
+        return origin_of(resource)[0] == self._feed.source
 
     async def _keep_up(self, existing: JSON, claim: _Claim, key: StudyKey) -> list[Write]:
         if self._ours(existing) and self._mode in ("own", "update"):
             spoke = patient_spoken_for(existing)
-            if spoke[1:] == claim.turn[1:] and claim.turn < spoke:
+            if claim.turn < spoke:
+                if spoke[1:] != claim.turn[1:] and await self._is_there(existing, spoke):
+                    return []
                 claim = await self._heir(existing, key, above=claim.turn) or claim
-            elif claim.turn < spoke:
-                return []
             return self._write(existing, claim)
         if self._mode == "update":
             # What DICOM does not know is no reason to erase what the EHR knows.
@@ -180,52 +172,80 @@ class Patients:
     def _write(self, existing: JSON, claim: _Claim) -> list[Write]:
         after = overlay(existing, _with_identifier(existing, claim.desired), PATIENT_ELEMENTS)
         if patient_spoken_for(existing) != claim.turn:
-            after["meta"] = existing.get("meta", {}) | {"source": self._source(claim)}
+            after["meta"] = sourced(existing.get("meta"), self._source(claim))
         return _changed(existing, after)
 
     async def leave(self, study: JSON, key: StudyKey) -> list[Write]:
         """What a study's Patient becomes when the study goes: never deleted, and the next study speaks."""
-        subject = study.get("subject", {})
-        if self._mode not in ("own", "update") or not isinstance(subject.get("identifier"), dict):
+        identifier = identifier_of(study.get("subject"))
+        if self._mode not in ("own", "update") or not identifier[1]:
             return []
-        for existing in await self._find(identifier_of(subject)):
-            named = leads_to(subject, f"Patient/{existing['id']}")
-            if named and self._ours(existing) and patient_spoken_for(existing)[1:] == (key.study_uid, key.partition):
+        for existing in await self._find(identifier):
+            hangs = self._hangs(study, existing) and self._ours(existing)
+            if hangs and patient_spoken_for(existing)[1:] == (key.study_uid, key.partition):
                 heir = await self._heir(existing, key, above=_GONE)
                 return self._write(existing, heir) if heir else self._orphan(existing, key)
         return []
 
     def _orphan(self, existing: JSON, key: StudyKey) -> list[Write]:
         """No study speaks any more, so that the next one does, however old it is."""
-        meta = existing.get("meta", {}) | {"source": self._feed.base_url(key.partition)}
+        meta = sourced(existing.get("meta"), self._feed.base_url(key.partition))
         return _changed(existing, existing | {"meta": meta})
 
     async def _heir(self, existing: JSON, leaving: StudyKey, *, above: Turn) -> _Claim | None:
         """What the newest other study of a Patient says, if it is newer than `above`."""
-        studies = await self._fhir.search("ImagingStudy", {"subject": f"Patient/{existing['id']}"})
         candidates = []
-        for study in studies:
-            source, partition = origin(str(study.get("meta", {}).get("source", "")))
-            key = StudyKey(source, partition, _study_uid(study))
-            turn = turn_of(str(study.get("started", "")), key)
-            if source == self._feed.source and key != leaving and turn > above:
-                candidates.append((turn, key, study))
-        for turn, key, study in sorted(candidates, key=lambda one: one[0], reverse=True):
-            desired = await self._claimed(study, key)
-            if desired is not None and identifier_of(desired) in _identifiers(existing):
+        for study in await self._studies(existing):
+            for key, endpoint in (await self._keys(study, [study])).items():
+                turn = turn_of(_started(study), key)
+                if key != leaving and turn > above:
+                    candidates.append((turn, key, endpoint, study["id"]))
+        for turn, key, endpoint, study_id in sorted(candidates, reverse=True):
+            desired = await self._claimed(study_id, key, endpoint)
+            if desired is not None and has_identifier(existing, identifier_of(desired)):
                 return _Claim(desired, turn)
         return None
 
-    async def _claimed(self, study: JSON, key: StudyKey) -> JSON | None:
-        speaker = draft(study, StudyDelta(key), self._rules, "").speaker
+    async def _studies(self, existing: JSON) -> list[JSON]:
+        """The studies that hang on a Patient, in brief where the server can."""
+        query = {"subject": f"Patient/{existing['id']}"}
+        try:
+            return await self._fhir.search("ImagingStudy", query | {"_elements": _BRIEFLY})
+        except Rejected:
+            return await self._fhir.search("ImagingStudy", query)
+
+    async def _keys(self, study: JSON, elements: list[Any]) -> dict[StudyKey, str]:
+        """The studies of our archive that an ImagingStudy is, and the Endpoint that says so: "" for one of ours.
+
+        In one that others created, `elements` are those that may name it.
+        """
+        source, partition = origin_of(study)
+        if source == self._feed.source:
+            return {StudyKey(source, partition, _study_uid(study)): ""}
+        found = await self._adoptions.named(elements)
+        return {StudyKey(self._feed.source, name, _study_uid(study)): target for name, target in found.items()}
+
+    async def _is_there(self, existing: JSON, spoke: Turn) -> bool:
+        """Whether the study that a Patient follows is in FHIR and hangs on it: it may have been refused or be gone."""
+        _, study_uid, partition = spoke
+        identifier = study_identifier(study_uid)
+        for study in await self._memory.get("ImagingStudy", (identifier["system"], identifier["value"])):
+            if self._hangs(study, existing):
+                keys = await self._keys(study, listed(study.get("series")))
+                if any(key.partition == partition for key in keys):
+                    return True
+        return False
+
+    def _hangs(self, study: JSON, existing: JSON) -> bool:
+        return leads_to(study.get("subject"), f"Patient/{existing['id']}", self._fhir.base_url)
+
+    async def _claimed(self, study_id: str, key: StudyKey, endpoint: str) -> JSON | None:
+        study = await self._fhir.read("ImagingStudy", study_id) or {}
+        speaker = draft(study, StudyDelta(key), self._rules, endpoint, self._fhir.base_url).speaker
         instance = await self._feed.instance(key, speaker) if speaker else None
         if instance is None or instance.metadata is None:
             return None
         return patient(Dataset(instance.metadata), self._rules, key.study_uid)
-
-
-def _identifiers(resource: JSON) -> set[Identifier]:
-    return {(one.get("system", ""), one.get("value", "")) for one in resource.get("identifier", [])}
 
 
 def _with_identifier(existing: JSON, desired: JSON) -> JSON:
@@ -241,5 +261,11 @@ def _changed(existing: JSON, after: JSON) -> list[Write]:
 
 
 def _study_uid(study: JSON) -> str:
-    values = (str(one.get("value", "")) for one in study.get("identifier", []) if one.get("system") == "urn:dicom:uid")
+    identifiers = (one for one in listed(study.get("identifier")) if isinstance(one, dict))
+    values = (str(one.get("value")) for one in identifiers if one.get("system") == "urn:dicom:uid")
     return next((value.removeprefix("urn:oid:") for value in values), "")
+
+
+def _started(study: JSON) -> str:
+    started = study.get("started")
+    return started if isinstance(started, str) else ""

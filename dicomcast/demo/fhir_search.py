@@ -42,6 +42,7 @@ class Query:
     values: Sequence[str] | None
     count: int | None
     summary: bool
+    elements: frozenset[str]
 
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:
@@ -56,7 +57,7 @@ def parse_query(kind: str, parameters: Iterable[tuple[str, str]], *, strict: boo
     """Understand a search; unknown parameters are refused if `strict`, else ignored as many servers do."""
     filters: list[Matches] = []
     values: Sequence[str] | None = None
-    count, summary = None, False
+    count, summary, elements = None, False, frozenset[str]()
     for name, text in parameters:
         if parameter := PARAMETERS[kind].get(name):
             filters.append(parameter.compile(text))
@@ -66,9 +67,11 @@ def parse_query(kind: str, parameters: Iterable[tuple[str, str]], *, strict: boo
             count = int(text)
         elif name == "_summary" and text in ("count", "false"):
             summary = text == "count"
+        elif name == "_elements":
+            elements = frozenset(text.split(","))
         elif name != "_format" and (strict or ":" in name):
             raise Refusal(400, Issue("not-supported", f"parameter {name}, or its value, is not known for {kind}"))
-    return Query(kind, filters, values, count, summary or count == 0)
+    return Query(kind, filters, values, count, summary or count == 0, elements)
 
 
 def find(store: FhirStore, query: Query) -> list[Resource]:

@@ -33,6 +33,7 @@ BASE = "/fhir"
 FHIR_JSON = "application/fhir+json"
 JSON_RANGES = frozenset({FHIR_JSON, "application/json", "application/*", "*/*"})
 FORM = "application/x-www-form-urlencoded"
+_SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
 # How many searches keep their further pages.
 _OPEN_SEARCHES = 100
 _CODES = {404: "not-found", 405: "not-supported"}
@@ -102,7 +103,7 @@ class _Server:
         self.transactions = transactions
         self.page_size = page_size
         self.interactions = Interactions(store, update_create=update_create)
-        self.searches: OrderedDict[str, Sequence[str]] = OrderedDict()
+        self.searches: OrderedDict[str, tuple[Sequence[str], frozenset[str]]] = OrderedDict()
 
     async def capabilities(self, _request: Request) -> Response:
         """The CapabilityStatement (http.html#capabilities)."""
@@ -179,7 +180,7 @@ class _Server:
         if query.summary:
             return _json(200, {"resourceType": "Bundle", "type": "searchset", "total": len(found)})
         key = uuid4().hex
-        self.searches[key] = [f"{kind}/{resource['id']}" for resource in found]
+        self.searches[key] = [f"{kind}/{resource['id']}" for resource in found], query.elements
         while len(self.searches) > _OPEN_SEARCHES:
             self.searches.popitem(last=False)
         size = min(query.count or self.page_size, self.page_size)
@@ -195,7 +196,7 @@ class _Server:
 
     def _page(self, request: Request, key: str, offset: int, size: int) -> Response:
         base = _base(request)
-        found = self.searches[key]
+        found, elements = self.searches[key]
         links = [("self", offset), *([("next", offset + size)] if offset + size < len(found) else [])]
         bundle: Resource = {
             "resourceType": "Bundle",
@@ -212,14 +213,21 @@ class _Server:
         entries = [
             {"fullUrl": f"{base}/{reference}", "resource": resource, "search": {"mode": "match"}}
             for reference in found[offset : offset + size]
-            if (resource := self._now(reference)) is not None
+            if (resource := self._now(reference, elements)) is not None
         ]
         return _json(200, bundle | ({"entry": entries} if entries else {}))
 
-    def _now(self, reference: str) -> orjson.Fragment | None:
+    def _now(self, reference: str, elements: frozenset[str]) -> orjson.Fragment | Resource | None:
         kind, _, id = reference.partition("/")
         version = self.store.latest(kind, id)
-        return orjson.Fragment(version.json) if version and version.json is not None else None
+        if version is None or version.json is None:
+            return None
+        if not elements:
+            return orjson.Fragment(version.json)
+        # https://hl7.org/fhir/R4/search.html#elements
+        resource = orjson.loads(version.json)
+        wanted = {name: value for name, value in resource.items() if name in elements | {"resourceType", "id", "meta"}}
+        return wanted | {"meta": wanted["meta"] | {"tag": [*wanted["meta"].get("tag", []), _SUBSETTED]}}
 
 
 def _base(request: Request) -> str:

@@ -157,7 +157,7 @@ def series_elements(dataset: Dataset, rules: Rules, images: Iterable[Dataset] = 
 def names_sides(series: JSON) -> bool:
     """Whether images of the series' modality each name their side, so that the series' can only be told from all."""
     found = series.get("modality")
-    return isinstance(found, dict) and found.get("code") in _SIDED
+    return isinstance(found, dict) and str(found.get("code")) in _SIDED
 
 
 def _modality(dataset: Dataset) -> JSON:

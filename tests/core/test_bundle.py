@@ -115,14 +115,12 @@ def test_references_of_different_resources_differ() -> None:
     assert len({reference(one) for one in both}) == 2
 
 
-def test_batches_keep_what_is_referred_to_first() -> None:
-    """One batch for each type, in the order of the writes: Patients are there before the studies that name them."""
-    second = PATIENT | {"id": "p2"}
-    writes = [Write(Method.PUT, one) for one in (PATIENT, STUDY, second)]
-    patients, studies = batches(writes)
-    assert [one["resource"]["id"] for one in patients["entry"]] == ["p1", "p2"]
-    assert [one["resource"]["id"] for one in studies["entry"]] == ["s1"]
-    assert patients["type"] == studies["type"] == "batch"
+def test_batches_keep_the_order_of_the_writes() -> None:
+    """One batch for each run of a type: a Patient that follows a study is not written before it."""
+    new, following = PATIENT | {"id": "p2"}, PATIENT | {"id": "p3"}
+    found = batches([Write(Method.PUT, one) for one in (PATIENT, new, STUDY, following)])
+    assert [[one["resource"]["id"] for one in batch["entry"]] for batch in found] == [["p1", "p2"], ["s1"], ["p3"]]
+    assert {one["type"] for one in found} == {"batch"}
     assert batches([]) == []
 
 

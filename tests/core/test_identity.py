@@ -13,6 +13,7 @@ from dicomcast.identity import (
     dicomweb_base,
     endpoint_id,
     origin,
+    origin_of,
     owns,
     patient_id,
     patient_source,
@@ -118,10 +119,12 @@ def test_study_of_a_patient_can_be_read_back(version: str, partition: str, study
         assert origin(stored) == (SOURCE, partition)
 
 
-@pytest.mark.parametrize("resource", [{}, {"meta": None}, {"meta": {}}, {"meta": {"source": 7}}, {"meta": []}])
+@pytest.mark.parametrize(
+    "resource", [{}, {"meta": None}, {"meta": {}}, {"meta": {"source": 7}}, {"meta": []}, None, [], 7]
+)
 def test_resource_without_source_is_nobodys(resource: object) -> None:
     """What has no `meta.source` we did not create, and it follows no study."""
-    assert isinstance(resource, dict)
+    assert origin_of(resource) == ("", "")
     assert not owns(KEY, resource)
     assert patient_spoken_for(resource) == ("", "", "")
 
@@ -145,3 +148,23 @@ def test_owns(meta_source: str, owned: bool) -> None:
 def test_default_partition_is_none() -> None:
     """Studies from before partitions were switched on are in Microsoft.Default then, and still the same."""
     assert owns(StudyKey(SOURCE, "", "1.2.3"), {"meta": {"source": f"{SOURCE}/v2/partitions/Microsoft.Default"}})
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "https://Archive.Example/dicom",
+        "HTTPS://archive.example:443/dicom/",
+        "https://archive.example/dicom//",
+        "https://archive.example/dicom/v2/",
+        "https://archive.example:443/dicom/v1/partitions/Microsoft.Default",
+    ],
+)
+def test_an_archive_is_the_same_however_its_url_is_spelt(spelling: str) -> None:
+    """Scheme and host have no case and the default port is none (RFC 3986 §6.2); the path has case."""
+    assert canonical(spelling) == "https://archive.example/dicom"
+    assert origin(spelling)[1] == ""
+    assert canonical("http://archive.example:80") == "http://archive.example"
+    assert canonical("http://archive.example:8080/") == "http://archive.example:8080"
+    assert canonical("https://archive.example:80/Dicom") == "https://archive.example:80/Dicom"
+    assert canonical("http://[::1]:80/x") == "http://[::1]/x"

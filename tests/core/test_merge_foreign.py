@@ -182,3 +182,22 @@ def test_extensions_on_what_is_counted_and_derived_stay() -> None:
     assert after["modality"] == before["modality"]
     assert after["_numberOfSeries"] == before["_numberOfSeries"]
     assert after["numberOfInstances"] == 2
+
+
+@pytest.mark.parametrize("source", ["https://ris.example", SOURCE])
+def test_what_is_no_series_and_no_instance_stays(source: str) -> None:
+    """It is neither counted nor taken for one, and stands behind those that are."""
+    before = merged(foreign(meta={"source": source}), delta("1.2.1.1"))
+    before["series"][0]["instance"] += [None, {"number": 3}]
+    before["series"] += [7, {"description": "none"}]
+    after = merged(before, delta("1.2.1.1", "1.2.1.2"))
+    assert after["series"][1:] == [7, {"description": "none"}]
+    assert after["series"][0]["instance"][2:] == [None, {"number": 3}]
+    assert (after["numberOfSeries"], after["numberOfInstances"], after["series"][0]["numberOfInstances"]) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("subject", [None, [], "Patient/p"])
+def test_a_study_of_ours_without_a_subject_gets_one(subject: Any) -> None:
+    """Who speaks is read once more, since only its metadata tell whose study it is."""
+    before = merged(None, delta("1.2.1.1")) | {"subject": subject}
+    assert draft(before, delta("1.2.1.2"), RULES, LINKS.endpoint).missing == {InstanceKey("1.2.1", "1.2.1.1")}

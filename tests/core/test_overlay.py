@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomcast.overlay import overlay, replace_ours
+from dicomcast.overlay import leads_to, overlay, replace_ours, target_of
 
 OWNED = frozenset({"description", "modality", "started", "performer"})
 NOTE = {"url": "https://ris.example/note", "valueString": "seen"}
@@ -160,3 +160,61 @@ def test_moments_as_servers_rewrite_them(old: str, new: str, same: bool) -> None
     """A dateTime that a server wrote differently stays, if it is the same moment in the same zone."""
     after = overlay({"started": old}, {"started": new}, OWNED)
     assert after["started"] == (old if same else new)
+
+
+BASE = "https://fhir.test/fhir"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "Patient/1",
+        "Patient/1/_history/3",
+        f"{BASE}/Patient/1",
+        f"{BASE}/Patient/1/_history/3",
+        "HTTPS://FHIR.test:443/fhir/Patient/1",
+    ],
+)
+@pytest.mark.parametrize("base", [BASE, f"{BASE}/", "https://fhir.test:443/fhir"])
+def test_a_reference_leads_to_a_resource_of_the_server(reference: str, base: str) -> None:
+    """Relative or absolute, to the resource or to one of its versions."""
+    assert leads_to({"reference": reference, "display": "x"}, "Patient/1", base)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "https://other.test/fhir/Patient/1",
+        "http://fhir.test/fhir/Patient/1",
+        "https://fhir.test:8443/fhir/Patient/1",
+        "https://fhir.test/Patient/1",
+        "https://fhir.test/fhir2/Patient/1",
+        "https://fhir.test/fhir/x/Patient/1",
+        "https://fhir.test:port/fhir/Patient/1",
+        "https://[/fhir/Patient/1",
+        "fhir/Patient/1",
+        "Patient/1?x=y",
+        "Patient/11",
+        "Patient/1/_history",
+        "urn:uuid:1",
+        "",
+        7,
+        None,
+    ],
+)
+def test_a_reference_that_leads_elsewhere(reference: Any) -> None:
+    """The same id on another server, or below another path, is somebody else."""
+    assert not leads_to({"reference": reference}, "Patient/1", BASE)
+
+
+@pytest.mark.parametrize("reference", ["Patient/..", "Patient/.", "Patient/../x", "Patient/a b", "Patient/a\n"])
+def test_what_is_no_id_leads_nowhere(reference: str) -> None:
+    """It would go into the path of a request."""
+    assert target_of({"reference": reference}, BASE) == ""
+
+
+@pytest.mark.parametrize("reference", [None, [], "Patient/1", {}, {"reference": ["Patient/1"]}])
+def test_what_is_no_reference_leads_nowhere(reference: Any) -> None:
+    """Neither to a resource nor to no resource."""
+    assert target_of(reference, BASE) == ""
+    assert not leads_to(reference, "", BASE)

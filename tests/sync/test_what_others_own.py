@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from dicomcast.mapping.endpoint import endpoint
 from dicomcast.model import Outcome
 from tests.harness import DICOM_URL, SYSTEM, Harness
 
@@ -26,6 +27,25 @@ async def test_the_endpoint_of_somebody_else_is_referred_to_and_left_alone() -> 
     assert await harness.cast() == {Outcome.CREATED: 1}
     assert harness.study()["endpoint"] == [{"reference": "Endpoint/pacs"}]
     assert harness.store.versions("Endpoint", "pacs") == 1
+    await harness.close()
+
+
+async def test_of_several_endpoints_ours_is_referred_to() -> None:
+    """In whatever order the server answers them: a copy of somebody else's adds nothing to the studies."""
+    harness = Harness()
+    harness.store.put(
+        {
+            "resourceType": "Endpoint",
+            "id": "0-copy",
+            "meta": {"source": "https://ehr.test"},
+            "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"{DICOM_URL}/v1"}],
+        }
+    )
+    ours = endpoint(f"{DICOM_URL}/v1") | {"id": "ours"}
+    harness.store.put(ours)
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    await harness.cast()
+    assert harness.study()["endpoint"] == [{"reference": "Endpoint/ours"}]
     await harness.close()
 
 

@@ -1,0 +1,60 @@
+"""Studies that others created and that the archive holds too: which partition of it has taken one over.
+
+The series of the archive name the Endpoint of their partition; nothing else on the resource says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dicomcast.errors import Rejected
+from dicomcast.fhir import FhirServer
+from dicomcast.identity import origin
+from dicomcast.mapping.values import JSON
+from dicomcast.overlay import listed, target_of
+
+__all__ = ["Adoptions"]
+
+
+class Adoptions:
+    """What the Endpoints say that series of others' studies refer to. Forgotten with every window."""
+
+    def __init__(self, fhir: FhirServer, source: str) -> None:
+        self._fhir = fhir
+        self._source = source
+        self._partitions: dict[str, str | None] = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._partitions.clear()
+
+    async def holders(self, study: JSON) -> dict[str, str]:
+        """The partitions whose series stand in a study, and the reference of the Endpoint of each."""
+        return await self.named(listed(study.get("series")))
+
+    async def named(self, elements: Iterable[Any]) -> dict[str, str]:
+        """The partitions whose Endpoints these elements name, and the references."""
+        endpoints = (
+            one for element in elements if isinstance(element, dict) for one in listed(element.get("endpoint"))
+        )
+        targets = {target_of(one, self._fhir.base_url) for one in endpoints}
+        found = {await self._partition(target): target for target in sorted(targets)}
+        return {partition: target for partition, target in found.items() if partition is not None}
+
+    async def _partition(self, target: str) -> str | None:
+        """The partition of our archive whose DICOMweb base URL is an Endpoint's identifier."""
+        kind, _, resource_id = target.partition("/")
+        if kind != "Endpoint":
+            return None
+        if target not in self._partitions:
+            try:
+                endpoint = await self._fhir.read(kind, resource_id) or {}
+            except Rejected:  # No id that this server could have given.
+                endpoint = {}
+            identifiers = (one for one in listed(endpoint.get("identifier")) if isinstance(one, dict))
+            origins = (origin(str(one.get("value"))) for one in identifiers)
+            self._partitions[target] = next(
+                (partition for source, partition in origins if source == self._source), None
+            )
+        return self._partitions[target]

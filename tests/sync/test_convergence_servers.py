@@ -1,0 +1,137 @@
+"""Law 1 on servers that can less, and beside an ImagingStudy that somebody else created."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.harness import CT, SR, Harness
+
+STUDIES = ["1.2", "1.3", "1.4"]
+ADOPTED = "1.4"
+# Whichever partition is cast first adopts a study of others; so that there is one outcome, one partition holds it.
+PLACES = [("north", "1.2"), ("north", "1.3"), ("south", "1.2"), ("south", "1.3"), ("south", ADOPTED)]
+SERVERS = [{}, {"transactions": False}, {"update_create": False}]
+
+THEIRS: dict[str, Any] = {
+    "resourceType": "ImagingStudy",
+    "id": "theirs",
+    "meta": {"source": "https://ris.test"},
+    "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{ADOPTED}"}, {"value": "theirs"}],
+    "status": "available",
+    "subject": {"display": "somebody"},
+    "series": [{"uid": "9.9", "modality": {"system": "urn:x", "code": "MR"}, "numberOfInstances": 0}],
+    "note": [{"text": "by hand"}],
+}
+
+attributes = st.fixed_dictionaries(
+    {
+        "PatientID": st.sampled_from(["P1", "P2"]),
+        "PatientName": st.sampled_from(["Doe^Jane", "Roe^Rick", None]),
+        "SOPClassUID": st.sampled_from([CT, SR]),
+        "InstanceNumber": st.sampled_from([None, 1, 2]),
+        "StudyDate": st.sampled_from([None, "20240101", "20240201", "20240301"]),
+    }
+)
+place = st.tuples(st.sampled_from(PLACES), st.sampled_from("12"), st.sampled_from("12"))
+step = st.one_of(
+    st.tuples(st.just("put"), place, attributes),
+    st.tuples(st.just("delete"), place, st.sampled_from([1, 2, 3])),
+    st.tuples(st.just("update"), place, st.sampled_from(["P1", "P2", "P3"])),
+    st.tuples(st.just("cast"), st.sampled_from([1, 3, 2500]), st.none()),
+    st.tuples(st.just("again"), st.integers(1, 8), st.none()),
+)
+
+
+@given(server=st.sampled_from(SERVERS), adopted=st.booleans(), steps=st.lists(step, min_size=1, max_size=14))
+def test_law_1_on_lesser_servers(server: dict[str, bool], adopted: bool, steps: list[Any]) -> None:
+    """Whatever the server can and whoever created a study, a random feed gives what a snapshot of its end gives."""
+    asyncio.run(_converges(server, adopted, steps))
+
+
+async def _converges(server: dict[str, bool], adopted: bool, steps: list[Any]) -> None:
+    folded, fresh = (Harness(partitions=True, **server) for _ in range(2))
+    if adopted:
+        folded.store.put(THEIRS)
+        fresh.store.put(THEIRS)
+    for kind, what, how in steps:
+        await _play(folded, kind, what, how)
+    await folded.cast()
+    versions = folded.store.total_versions()
+    folded.restart()
+    await folded.open()
+    async for _ in folded.synchronizer.replay(1, None):
+        pass
+    assert await folded.state.parked(folded.feed.source) == []
+    await folded.synchronizer.replay_studies(STUDIES)
+    assert folded.store.total_versions() == versions, "a replay wrote what was there already"
+
+    fresh.archive, fresh.dicom_app, fresh.now = folded.archive, folded.dicom_app, folded.now
+    fresh.restart()
+    await fresh.open()
+    await fresh.synchronizer.replay_studies(STUDIES)
+    assert _content(folded) == _content(fresh)
+    await folded.close()
+    await fresh.close()
+
+
+async def _play(harness: Harness, kind: str, what: Any, how: Any) -> None:
+    if kind == "cast":
+        harness.window = what
+        harness.restart()
+        await harness.cast()
+    elif kind == "again":
+        await harness.open()
+        async for _ in harness.synchronizer.replay(what, what + 3):
+            pass
+    else:
+        _change(harness, kind, what, how)
+
+
+def _change(harness: Harness, kind: str, what: Any, how: Any) -> None:
+    (partition, study), series, instance = what
+    uids = (study, f"{study}.{series}", f"{study}.{series}.{instance}")
+    tags = ("0020000D", "0020000E", "00080018")
+    present = [tuple(one[tag]["Value"][0] for tag in tags) for one in harness.archive.catalogue(partition)]
+    if kind == "put":
+        harness.put(*uids, partition, **how)
+    elif kind == "delete" and any(one[:how] == uids[:how] for one in present):
+        harness.archive.delete(partition, *uids[:how])
+    elif kind == "update" and any(one[0] == study for one in present):
+        harness.archive.bulk_update(partition, [study], {"00100020": {"vr": "LO", "Value": [how]}})
+
+
+def _content(harness: Harness) -> tuple[Any, Any]:
+    """Studies and the Patients that they refer to, whatever ids the server gave.
+
+    A study of others that is emptied keeps what was last said of it as a whole.
+    """
+    names = {one["id"]: one["identifier"][0]["value"] for one in harness.patients()}
+    studies, used = [], set()
+    for one in harness.studies():
+        if one["id"] == "theirs" and len(one["series"]) == 1:
+            studies.append({name: one.get(name) for name in ("series", "note", "status")})
+            continue
+        target = one["subject"].get("reference", "").removeprefix("Patient/")
+        used.add(target)
+        studies.append(_bare(one, harness) | {"subject": names[target]})
+    patients = [_bare(one, harness) for one in harness.patients() if one["id"] in used]
+    return sorted(studies, key=_text), sorted(patients, key=_text)
+
+
+def _text(element: dict[str, Any]) -> str:
+    return json.dumps(element, sort_keys=True)
+
+
+def _bare(resource: dict[str, Any], harness: Harness) -> dict[str, Any]:
+    """Without what the server says, and with Endpoints by their names."""
+    names = {f"Endpoint/{one['id']}": one["name"] for one in harness.store.resources("Endpoint")}
+    bare = {name: value for name, value in resource.items() if name not in ("id", "meta")}
+    for element in (bare, *bare.get("series", [])):
+        if "endpoint" in element:
+            element["endpoint"] = [names[one["reference"]] for one in element["endpoint"]]
+    return bare | {"source": resource["meta"]["source"]}
