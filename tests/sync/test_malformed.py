@@ -10,9 +10,9 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomcast.errors import Retriable
 from dicomcast.mapping.imaging_study import STUDY_ELEMENTS
 from dicomcast.mapping.patient import PATIENT_ELEMENTS
-from dicomcast.errors import Retriable
 from dicomcast.model import Outcome
 from tests.harness import Harness
 
