@@ -97,7 +97,10 @@ async def build(settings: Settings, *, dry_run: Callable[[bytes], None] | None =
             api=settings.dicom.api_version,
             lag=settings.dicom.safety_lag,
         )
-        fhir = FhirServer(server) if dry_run is None else DryRunServer(server, dry_run)
+        version = settings.fhir.version
+        fhir = FhirServer(server, version=version)
+        if dry_run is not None:
+            fhir = DryRunServer(server, dry_run, version=version)
         store = open_store(settings.state.url) if dry_run is None else DryRunStore(open_store(settings.state.url))
         stack.push_async_callback(store.close)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)

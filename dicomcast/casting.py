@@ -195,7 +195,7 @@ class Caster:
             if existing is not None and not leads_to(existing.get("subject"), subject["reference"]):
                 writes = [*writes, *await self._patients.leave(existing, key)]
         study = merge_study(existing, content, key, self._rules, links, study_id(key))
-        if study == existing:
+        if existing is not None and self._fhir.says_the_same(study, existing):
             return writes
         return [*writes, self._write_study(existing, study, key, matched)]
 

@@ -22,14 +22,14 @@ _UNWRITTEN = "dry-run"
 class DryRunServer(FhirServer):
     """A FHIR server that is searched, but not written to."""
 
-    def __init__(self, http: Http, show: Callable[[bytes], None]) -> None:
-        super().__init__(http)
+    def __init__(self, http: Http, show: Callable[[bytes], None], *, version: str = "auto") -> None:
+        super().__init__(http, version=version)
         self._show = show
 
     async def write(self, writes: list[Write]) -> list[Written]:
         """Show the bundle, and answer as if it had been taken."""
         known = [replace(write, version="") if write.version == _UNWRITTEN else write for write in writes]
-        self._show(dump_json(transaction(known)))
+        self._show(dump_json(transaction(self.outgoing(known))))
         return [Written(200 if write.version else 201, write.resource["id"], _UNWRITTEN) for write in writes]
 
 

@@ -42,7 +42,8 @@ class Memory:
             # A conditional create that found one (200) did not write ours.
             elif written.version and has_identifier(write.resource, identifier) and not _found(write, written):
                 meta = write.resource.get("meta", {}) | {"versionId": written.version}
-                self._found[known, identifier] = [*others, write.resource | {"id": resource_id, "meta": meta}]
+                seen = self._fhir.as_read(write.resource)
+                self._found[known, identifier] = [*others, seen | {"id": resource_id, "meta": meta}]
             else:
                 del self._found[known, identifier]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 import typer
@@ -16,6 +16,7 @@ from dicomcast.errors import Rejected
 from dicomcast.model import Instance
 from dicomcast.offline import bundle_of
 from dicomcast.settings import load_offline_settings
+from dicomcast.versions import VERSIONS
 
 __all__ = ["map_files"]
 
@@ -25,6 +26,9 @@ def map_files(
         list[str], typer.Argument(metavar="FILE…", help="DICOM files, folders, DICOM JSON, or - for stdin.")
     ],
     pretty: Annotated[bool, typer.Option("--pretty", help="Indent the JSON.")] = False,
+    fhir_version: Annotated[
+        Literal["4.0", "4.3", "5.0"], typer.Option("--fhir-version", help="The version of FHIR: R4, R4B or R5.")
+    ] = "4.0",
     issues: Annotated[bool, typer.Option("--issues", help="Tell on stderr what is odd in the data.")] = False,
 ) -> None:
     """Map DICOM files to a FHIR transaction Bundle on stdout, offline.
@@ -33,7 +37,8 @@ def map_files(
     """
     settings = load_offline_settings()
     unread: list[str] = []
-    bundle, found = bundle_of(_instances(paths, unread), rules(settings.patient, settings.mapping))
+    mapping = rules(settings.patient, settings.mapping)
+    bundle, found = bundle_of(_instances(paths, unread), mapping, VERSIONS[fhir_version])
     sys.stdout.buffer.write(orjson.dumps(bundle, option=orjson.OPT_INDENT_2 if pretty else None) + b"\n")
     for line in unread:
         print(f"dicomcast: {line}", file=sys.stderr)
