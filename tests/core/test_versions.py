@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomcast.dicom import files
-from dicomcast.mapping.endpoint import endpoint
+from dicomcast.errors import Rejected
+from dicomcast.mapping.rules import Rules
+from dicomcast.model import Instance
 from dicomcast.offline import bundle_of
-from dicomcast.versions import R4, R4B, R5, VERSIONS, Version
+from dicomcast.versions import R4, R4B, R5, VERSIONS
 from tests import judge
-from tests.core.test_golden import GOLDEN, ISSUES, SITE
 from tests.core.test_judge_r5 import ENDPOINT_R5, STUDY_R5
 
+GOLDEN = Path(__file__).parents[1] / "golden_versions"
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _SCT = "http://snomed.info/sct"
 _ACSN = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
@@ -99,30 +105,37 @@ def test_what_is_written_stays_as_it_is(one: dict[str, Any], other: dict[str, An
     assert exactly(R5.write(seen)) == exactly(written)
 
 
-def mapped(case: str, version: Version = R4) -> dict[str, Any]:
-    """The Bundle of a golden case in a version of FHIR."""
-    datasets = files.read((GOLDEN / f"{case}.dicom.json").read_bytes())
-    bundle, _ = bundle_of(map(files.instance_of, datasets), SITE, version)
-    return bundle
+@pytest.mark.parametrize("name", ["imaging-study", "endpoint"])
+def test_golden(name: str) -> None:
+    """tests/golden_versions holds each element that we map in R4 and in R5; both are valid, and made of each other."""
+    r4, r5 = (json.loads((GOLDEN / f"{name}.{release}.json").read_text("utf-8")) for release in ("r4", "r5"))
+    assert (judge.problems(r4, judge.R4), judge.problems(r5, judge.R5)) == ([], [])
+    assert R5.write(r4) == r5
+    # An R5 study has no interpreter, and accession numbers in `basedOn` alone.
+    lost = {"interpreter", "identifier"} if name == "imaging-study" else set()
+    seen = _seen(R5.read(r5))
+    assert {key: value for key, value in seen.items() if key not in lost} == {
+        key: value for key, value in r4.items() if key not in lost
+    }
 
 
-@pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda version: version.name)
-@pytest.mark.parametrize("case", ISSUES)
-def test_what_is_mapped_is_valid(case: str, version: Version) -> None:
-    """Each golden case, and the Endpoint, is valid in each version."""
-    judged_as = judge.R5 if version is R5 else judge.R4
-    assert judge.problems(mapped(case, version), judged_as) == []
-    assert judge.problems(version.write(endpoint("https://dicom.example") | {"id": "e"}), judged_as) == []
+def _datasets() -> Iterator[tuple[str, Instance]]:
+    for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm")):
+        with suppress(Rejected):
+            yield from [files.instance_of(metadata) for metadata in files.read(path.read_bytes())]
 
 
-@pytest.mark.parametrize("case", ISSUES)
-def test_what_is_mapped_is_read_as_it_was(case: str) -> None:
-    """All that we map is read from an R5 server as it was mapped, but for what R5 does not have there."""
-    for entry in mapped(case)["entry"]:
-        resource = entry["resource"]
-        lost = {"interpreter": None, "identifier": None} if resource["resourceType"] == "ImagingStudy" else {}
-        seen = R5.read(R5.write(resource))
-        assert {**_seen(seen), **lost} == {**resource, **lost}
+def test_real_files_in_each_version() -> None:
+    """What is mapped from the real files that pydicom ships is valid in each version, and is read as it was mapped."""
+    instances = list(_datasets())
+    assert len(instances) > 50
+    bundles = {name: bundle_of(instances, Rules("urn:oid:2.25.1"), one)[0] for name, one in VERSIONS.items()}
+    assert bundles["4.3"] == bundles["4.0"]
+    assert judge.problems(bundles["5.0"], judge.R5) == []
+    assert len(bundles["5.0"]["entry"]) > 20
+    for before, after in zip(bundles["4.0"]["entry"], bundles["5.0"]["entry"], strict=True):
+        gone = dict.fromkeys(("interpreter", "identifier") if "ImagingStudy" in after["request"]["url"] else ())
+        assert {**_seen(R5.read(after["resource"])), **gone} == {**before["resource"], **gone}
 
 
 def _seen(element: dict[str, Any]) -> dict[str, Any]:
