@@ -42,8 +42,7 @@ class Memory:
             # A conditional create that found one (200) did not write ours.
             elif written.version and has_identifier(write.resource, identifier) and not _found(write, written):
                 meta = write.resource.get("meta", {}) | {"versionId": written.version}
-                seen = self._fhir.as_read(write.resource)
-                self._found[known, identifier] = [*others, seen | {"id": resource_id, "meta": meta}]
+                self._found[known, identifier] = [*others, write.resource | {"id": resource_id, "meta": meta}]
             else:
                 del self._found[known, identifier]
 

@@ -245,6 +245,9 @@ def test_accession_number() -> None:
     study = {"resourceType": "ImagingStudy", "identifier": [uid, ours, other], "basedOn": [{"identifier": ours}]}
     assert R5.write(study)["identifier"] == [uid, other]
     assert changed(study, basedOn=[{"identifier": other}, {"identifier": ours}])["identifier"] == [uid, ours, other]
+    new = {"type": _ACSN, "value": "A3"}
+    requests = [{"identifier": one} for one in (ours, other, new)]
+    assert changed(study, identifier=[uid, ours, new], basedOn=requests)["identifier"] == [uid, ours]
 
 
 def test_endpoint() -> None:
