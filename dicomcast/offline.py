@@ -17,7 +17,7 @@ __all__ = ["bundle_of"]
 
 
 def bundle_of(
-    instances: Iterable[tuple[str, Instance]], rules: Rules, version: Version = R4
+    instances: Iterable[tuple[str, Instance]], rules: Rules, *, version: Version = R4
 ) -> tuple[JSON, list[Issue]]:
     """The Patients and ImagingStudies of (StudyInstanceUID, instance) pairs, and what is odd in the data."""
     studies: dict[str, dict[InstanceKey, Instance]] = {}

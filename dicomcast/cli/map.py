@@ -38,7 +38,7 @@ def map_files(
     settings = load_offline_settings()
     unread: list[str] = []
     mapping = rules(settings.patient, settings.mapping)
-    bundle, found = bundle_of(_instances(paths, unread), mapping, VERSIONS[fhir_version])
+    bundle, found = bundle_of(_instances(paths, unread), mapping, version=VERSIONS[fhir_version])
     sys.stdout.buffer.write(orjson.dumps(bundle, option=orjson.OPT_INDENT_2 if pretty else None) + b"\n")
     for line in unread:
         print(f"dicomcast: {line}", file=sys.stderr)

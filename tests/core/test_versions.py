@@ -129,7 +129,7 @@ def test_real_files_in_each_version() -> None:
     """What is mapped from the real files that pydicom ships is valid in each version, and is read as it was mapped."""
     instances = list(_datasets())
     assert len(instances) > 50
-    bundles = {name: bundle_of(instances, Rules("urn:oid:2.25.1"), one)[0] for name, one in VERSIONS.items()}
+    bundles = {name: bundle_of(instances, Rules("urn:oid:2.25.1"), version=one)[0] for name, one in VERSIONS.items()}
     assert bundles["4.3"] == bundles["4.0"]
     assert judge.problems(bundles["5.0"], judge.R5) == []
     assert len(bundles["5.0"]["entry"]) > 20
