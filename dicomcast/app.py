@@ -106,7 +106,9 @@ async def build(
         store = stored if dry_run is None else DryRunStore(stored)
         stack.push_async_callback(store.close)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
-        fhir = FhirServer(server, fence=lambda: tenure.epoch) if dry_run is None else DryRunServer(server, dry_run)
+        fhir = FhirServer(server, version=settings.fhir.version, fence=lambda: tenure.epoch)
+        if dry_run is not None:
+            fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))
         caster = Caster(feed, fhir, rules(settings.patient, settings.mapping), mode=settings.patient.mode)
         synchronizer = Synchronizer(

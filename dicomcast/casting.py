@@ -239,7 +239,7 @@ class Caster:
             if existing is not None and not leads_to(existing.get("subject"), subject["reference"], links.base):
                 writes = [*writes, *await self._patients.leave(existing, key)]
         study = merge_study(existing, content, key, self._rules, links, study_id(key))
-        if study != existing:
+        if existing is None or not self._fhir.says_the_same(study, existing):
             writes.append(self._write_study(existing, study, key, matched))
         return [*writes, *after]
 

@@ -22,13 +22,14 @@ _UNWRITTEN = "dry-run"
 class DryRunServer(FhirServer):
     """A FHIR server that is searched, but not written to."""
 
-    def __init__(self, http: Http, show: Callable[[bytes], None]) -> None:
-        super().__init__(http)
+    def __init__(self, http: Http, show: Callable[[bytes], None], *, version: str = "auto") -> None:
+        super().__init__(http, version=version)
         self._show = show
 
     async def write(self, writes: list[Write]) -> list[Written]:
         """Show the bundles that would be sent, and answer as if they had been taken."""
         known = [replace(write, version="") if write.version == _UNWRITTEN else write for write in writes]
+        known = self.outgoing(known)
         for bundle in [transaction(known)] if self.capabilities.transaction else batches(known):
             self._show(dump_json(bundle))
         return [Written(200 if write.version else 201, write.resource["id"], _UNWRITTEN) for write in writes]

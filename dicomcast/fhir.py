@@ -1,9 +1,12 @@
-"""The FHIR server: what it can, what it holds, and how it is written to (FHIR R4 http.html)."""
+"""The FHIR server: what it can, what it holds, and how it is written to (FHIR R4 http.html).
+
+Everybody else knows resources in the shape of R4: what comes and goes is translated here (`versions`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,6 +15,7 @@ from dicomcast.bundle import Write, batches, token, transaction
 from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable, Unanswered
 from dicomcast.http import Answer, Http, dump_json, parse_json
 from dicomcast.mapping.values import JSON
+from dicomcast.versions import R4, VERSIONS, Version
 
 __all__ = ["Capabilities", "FhirServer", "Identifier", "Written", "has_identifier", "version_of"]
 
@@ -50,14 +54,17 @@ def has_identifier(resource: JSON, identifier: Identifier) -> bool:
 
 
 class FhirServer:
-    """A FHIR R4 server. `open()` first: it learns what the server can.
+    """A FHIR server. `open()` first: it learns what the server can, and which version of FHIR it speaks.
 
-    `fence` is called before each sending of a write, and raises where we may not write.
+    `version` is the number of the version that it has to speak, `auto` for any that we know. `fence` is called
+    before each sending of a write, and raises where we may not write.
     """
 
-    def __init__(self, http: Http, *, fence: Callable[[], object] | None = None) -> None:
+    def __init__(self, http: Http, *, version: str = "auto", fence: Callable[[], object] | None = None) -> None:
         self._http = http
         self._fence = fence
+        self._wanted = version
+        self.version: Version = R4
         self.capabilities = Capabilities("", transaction=False, update_create=frozenset())
 
     @property
@@ -84,6 +91,7 @@ class FhirServer:
                 f"FHIR__URL: {self._http.base_url} is not the base URL of a FHIR server ({error}). "
                 "The CapabilityStatement is expected at <FHIR__URL>/metadata."
             ) from None
+        self.version = _version(statement, self._http.base_url, self._wanted)
         self.capabilities = _capabilities(statement, self._http.base_url)
 
     async def probe(self) -> None:
@@ -143,7 +151,8 @@ class FhirServer:
             page = await self._first_page(kind, query, there_are)
         matches: list[JSON] = []
         while True:
-            matches += (one for one in _entries(page, "resource") if one.get("resourceType") == kind)
+            found = (one for one in _entries(page, "resource") if one.get("resourceType") == kind)
+            matches += map(self.version.read, found)
             following = self._next(page)
             if not following:
                 return matches
@@ -185,7 +194,15 @@ class FhirServer:
             )
         except NotFound:
             return None
-        return _resource(answer, kind)
+        return self.version.read(_resource(answer, kind))
+
+    def says_the_same(self, one: JSON, other: JSON) -> bool:
+        """Whether the server would see no difference: its version may lack something that R4 has."""
+        return one == other or self.version.write(one) == self.version.write(other)
+
+    def outgoing(self, writes: list[Write]) -> list[Write]:
+        """The same writes in the server's version of FHIR."""
+        return [replace(write, resource=self.version.write(write.resource)) for write in writes]
 
     async def write(self, writes: list[Write]) -> list[Written]:
         """Write all of `writes` in one transaction, or one batch after the other where there are none.
@@ -195,6 +212,7 @@ class FhirServer:
             Unanswered: whether they are written is not known.
             Rejected: the server will not have them.
         """
+        writes = self.outgoing(writes)
         if self.capabilities.transaction:
             return await self._post(transaction(writes))
         return [written for one in batches(writes) for written in await self._post(one)]
@@ -226,13 +244,26 @@ def _unanswered(error: Retriable) -> Unanswered:
     return Unanswered(str(error), peer="fhir", status=error.status, codes=error.codes, retry_after=error.retry_after)
 
 
+def _version(statement: JSON, base_url: str, wanted: str) -> Version:
+    """The version that the server states; FHIR__VERSION is believed only where it states none."""
+    stated = str(statement.get("fhirVersion", ""))
+    found = next((one for one in VERSIONS.values() if one.is_spoken(stated)), None)
+    if wanted == "auto":
+        if found is None:
+            raise ConfigError(
+                f"FHIR__URL: the server at {base_url} speaks FHIR {stated or 'of no stated version'}; dicomcast writes "
+                + ", ".join(f"{one.name} ({one.number})" for one in VERSIONS.values())
+            )
+        return found
+    if stated and found is not VERSIONS[wanted]:
+        raise ConfigError(
+            f"FHIR__VERSION is {wanted}, but the server at {base_url} speaks FHIR {stated}; auto takes what it speaks"
+        )
+    return VERSIONS[wanted]
+
+
 def _capabilities(statement: JSON, base_url: str) -> Capabilities:
     version = str(statement.get("fhirVersion", ""))
-    if not version.startswith(("4.0", "4.3")):
-        raise ConfigError(
-            f"FHIR__URL: the server at {base_url} speaks FHIR {version or 'of no stated version'}; "
-            "dicomcast writes R4 (4.0) and R4B (4.3)"
-        )
     rest: JSON = next((one for one in statement.get("rest", []) if isinstance(one, dict)), {})
     modes = {one.get("code") for one in rest.get("interaction", [])}
     creatable = {one.get("type") for one in rest.get("resource", []) if one.get("updateCreate")}

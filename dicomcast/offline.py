@@ -1,4 +1,4 @@
-"""Mapping without servers: datasets in, a transaction Bundle out that any FHIR R4 server takes."""
+"""Mapping without servers: datasets in, a transaction Bundle out that any FHIR server of a version takes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON
 from dicomcast.merge import Links, draft, merge_study
 from dicomcast.model import Instance, InstanceKey, Issue, StudyDelta, StudyKey
+from dicomcast.versions import R4, Version
 
 __all__ = ["bundle_of"]
 
 
-def bundle_of(instances: Iterable[tuple[str, Instance]], rules: Rules) -> tuple[JSON, list[Issue]]:
+def bundle_of(
+    instances: Iterable[tuple[str, Instance]], rules: Rules, *, version: Version = R4
+) -> tuple[JSON, list[Issue]]:
     """The Patients and ImagingStudies of (StudyInstanceUID, instance) pairs, and what is odd in the data."""
     studies: dict[str, dict[InstanceKey, Instance]] = {}
     for study_uid, instance in instances:
@@ -34,7 +37,7 @@ def bundle_of(instances: Iterable[tuple[str, Instance]], rules: Rules) -> tuple[
         logical = {name: value for name, value in identifier.items() if name in ("system", "value")}
         subject = {"reference": f"Patient/{desired['id']}", "type": "Patient", "identifier": logical}
         study = merge_study(None, content, key, rules, Links(subject, "", ""), study_id(key))
-        writes.setdefault(desired["id"], Write(Method.PUT, desired))
-        writes[study["id"]] = Write(Method.PUT, study)
+        writes.setdefault(desired["id"], Write(Method.PUT, version.write(desired)))
+        writes[study["id"]] = Write(Method.PUT, version.write(study))
         issues += content.issues
     return transaction(list(writes.values())), issues

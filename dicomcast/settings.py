@@ -117,6 +117,11 @@ class FhirSettings(Group):
     """The FHIR server that is kept in step."""
 
     url: HttpUrl = Field(description="The base URL of the FHIR server, e.g. https://server.example.com/fhir.")
+    version: Literal["auto", "4.0", "4.3", "5.0"] = Field(
+        default="auto",
+        description="The version of FHIR; `auto` is the one that the server's CapabilityStatement states, and any "
+        "other value must not contradict it.",
+    )
     timeout: Timeout = Field(
         default=parse_duration("60s"), description="How long one request to the FHIR server may take."
     )

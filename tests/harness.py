@@ -27,7 +27,7 @@ from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
-from tests.judge import problems
+from tests.judge import R4, R5, problems
 
 SYSTEM = "urn:oid:2.25.1"
 DICOM_URL = "http://dicom.test"
@@ -89,10 +89,12 @@ class Harness:
         self.api, self.window, self.mode = api, window, mode
         self.rules = rules or Rules(SYSTEM)
         self.problems: list[str] = []
+        self.judged_as = R5 if fhir_options.get("version", R4).startswith("5.") else R4
         self.owner = "harness" if rival_of is None else "rival"
         if rival_of is not None:
             self.now, self.archive, self.store, self.state = (
                 rival_of.now, rival_of.archive, rival_of.store, rival_of.state)  # fmt: skip
+            self.judged_as = rival_of.judged_as
             self.dicom_app, self.fhir_app = rival_of.dicom_app, rival_of.fhir_app
             self.restart()
             return
@@ -188,7 +190,7 @@ class _Judged(httpx.ASGITransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if "fhir+json" in request.headers.get("Content-Type", ""):
-            found = problems(orjson.loads(request.content))
+            found = problems(orjson.loads(request.content), self._harness.judged_as)
             self._harness.problems += found
             assert not found, f"what is sent to the FHIR server is no FHIR: {found}"
         return await super().handle_async_request(request)

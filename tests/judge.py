@@ -1,52 +1,54 @@
-"""The judge of what dicomcast emits: is it valid FHIR R4?
+"""The judge of what dicomcast emits: is it valid FHIR R4, or R5?
 
-No validator sees all: the R4B models (of the same structure as R4 in these types) know no value sets, fhirkit no
-invariants, the JSON schema no required primitives. So all three speak, and `judge_rules` sees to the rest.
+No validator sees all: the models (those of R4B have the structure of R4 in these types) know no value sets, fhirkit no
+invariants, the JSON schema no required primitives. So all of them speak, and `judge_rules` sees to the rest.
+fhirkit knows R4 alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 from typing import Any
 
 import fhirkit
 import orjson
-from fhir.resources.R4B.bundle import Bundle
-from fhir.resources.R4B.endpoint import Endpoint
-from fhir.resources.R4B.imagingstudy import ImagingStudy
-from fhir.resources.R4B.patient import Patient
 from pydantic import BaseModel, ValidationError
 
+from tests.json_schema import schema_problems
 from tests.judge_rules import bundle_problems, rule_problems
-from tests.r4_schema import schema_problems
 
-__all__ = ["JUDGES", "problems"]
+__all__ = ["JUDGES", "R4", "R5", "problems"]
+
+R4, R5 = "4.0.1", "5.0.0"
 
 # What dicomcast emits; anything else is a problem.
-_MODELS: Mapping[str, type[BaseModel]] = {
-    "Bundle": Bundle,
-    "Endpoint": Endpoint,
-    "ImagingStudy": ImagingStudy,
-    "Patient": Patient,
-}
+_KINDS = ("Bundle", "Endpoint", "ImagingStudy", "Patient")
 
 
-def _model_problems(resource: dict[str, Any]) -> Iterator[str]:
+@cache
+def _model(kind: str, version: str) -> type[BaseModel]:
+    package = "fhir.resources" if version == R5 else "fhir.resources.R4B"
+    model: type[BaseModel] = getattr(import_module(f"{package}.{kind.lower()}"), kind)
+    return model
+
+
+def _model_problems(resource: dict[str, Any], version: str) -> Iterator[str]:
     try:
-        _MODELS[resource["resourceType"]].model_validate(resource)
+        _model(resource["resourceType"], version).model_validate(resource)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False, include_context=False, include_input=False):
             yield f"models: {'.'.join(map(str, error['loc']))}: {error['msg']}"
 
 
-def _fhirkit_problems(resource: dict[str, Any]) -> Iterator[str]:
-    for issue in fhirkit.validate(resource):
+def _fhirkit_problems(resource: dict[str, Any], version: str) -> Iterator[str]:
+    for issue in fhirkit.validate(resource) if version == R4 else ():
         if issue.severity == "error":
             yield f"fhirkit: {issue.path}: {issue.message}"
 
 
-JUDGES: Mapping[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+JUDGES: Mapping[str, Callable[[dict[str, Any], str], Iterator[str]]] = {
     "models": _model_problems,
     "schema": schema_problems,
     "fhirkit": _fhirkit_problems,
@@ -54,29 +56,29 @@ JUDGES: Mapping[str, Callable[[dict[str, Any]], Iterator[str]]] = {
 }
 
 
-def problems(resource: Any) -> list[str]:
-    """What is wrong with a resource, or with a Bundle and the resources in it. Nothing, if it is valid R4."""
+def problems(resource: Any, version: str = R4) -> list[str]:
+    """What is wrong with a resource, or with a Bundle and the resources in it. Nothing, if it is valid."""
     try:
         content = orjson.dumps(resource)
     except TypeError as error:
         return [f"this cannot be written as JSON: {error}"]
-    if not isinstance(resource, dict) or resource.get("resourceType") not in _MODELS:
+    if not isinstance(resource, dict) or resource.get("resourceType") not in _KINDS:
         return ["dicomcast emits no such type of resource"]
     if resource["resourceType"] != "Bundle":
-        return list(_verdict(content))
-    found = list(_verdict(orjson.dumps(_shell(resource))))
+        return list(_verdict(content, version))
+    found = list(_verdict(orjson.dumps(_shell(resource)), version))
     entries = resource.get("entry")
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
         if isinstance(entry, dict) and "resource" in entry:
-            found += [f"entry {index}: {problem}" for problem in problems(entry["resource"])]
+            found += [f"entry {index}: {problem}" for problem in problems(entry["resource"], version)]
     return found + list(bundle_problems(resource))
 
 
 # The same resources come by again and again where a feed is folded in many ways.
 @lru_cache(maxsize=10_000)
-def _verdict(content: bytes) -> tuple[str, ...]:
+def _verdict(content: bytes, version: str) -> tuple[str, ...]:
     resource = orjson.loads(content)
-    return tuple(problem for judge in JUDGES.values() for problem in judge(resource))
+    return tuple(problem for judge in JUDGES.values() for problem in judge(resource, version))
 
 
 def _shell(bundle: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The rules of R4 that validators are blind to: required bindings, ids, URNs, what is empty or there twice, Bundles."""
+"""The rules that validators are blind to: required bindings, ids, URNs, what is empty or there twice, Bundles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # R4 datatypes.html#s
 _ZONELESS = re.compile(r"\d{4}-\d\d-\d\dT(?!.*(Z|[+-]\d\d:\d\d)\Z).*", re.DOTALL)
 _ETAG = re.compile(r'W/"[A-Za-z0-9\-.]{1,64}"')
 
-# (what the element stands under, element): the required bindings of R4; for a Bundle, what is a write.
+# (what the element stands under, element): the required bindings of R4 and R5; for a Bundle, what is a write.
 _CODES = {
     ("Bundle", "type"): "transaction batch".split(),
     ("request", "method"): "PUT POST DELETE".split(),
@@ -30,17 +30,22 @@ _CODES = {
     ("identifier", "use"): "usual official temp secondary old".split(),
     ("name", "use"): "usual official temp nickname anonymous old maiden".split(),
 }
-_UNIQUE = frozenset("basedOn endpoint extension identifier modality procedureCode reasonCode".split())
+# The codes that each version names for laterality: R4 in its own value set, R5 in DICOM's CID 244.
+_SIDES = {"4": "419161000 419465000 51440002".split(), "5": "7771000 24028007 51440002 66459002".split()}
+_UNIQUE = frozenset("basedOn connectionType endpoint extension identifier modality".split()) | frozenset(
+    "procedure procedureCode reason reasonCode".split()
+)
 _UIDS = frozenset("ImagingStudy instance series".split())
 
 
-def rule_problems(resource: Element) -> Iterator[str]:
+def rule_problems(resource: Element, version: str) -> Iterator[str]:
     """What breaks a rule in a resource or in a Bundle's shell, each with its place."""
     for path, under, element in _elements(resource, "", ""):
         where = f"rules: {path or under}"
         for key, value in element.items():
             yield from (f"{where}.{key} {problem}" for problem in _of_member(element, under, key, value))
         yield from (f"{where} {problem}" for problem in _of_element(element, under))
+        yield from (f"{where} {problem}" for problem in _of_version(element, under, version[0]))
 
 
 def _elements(node: Any, under: str, path: str) -> Iterator[tuple[str, str, Element]]:
@@ -107,6 +112,15 @@ def _of_element(element: Element, under: str) -> Iterator[str]:
     counts = [one["numberOfInstances"] for one in series if isinstance(one.get("numberOfInstances"), int)]
     if series and element.get("numberOfInstances") != sum(counts):
         yield "has another numberOfInstances than its series together"
+
+
+def _of_version(element: Element, under: str, version: str) -> Iterator[str]:
+    if version == "5" and under == "Endpoint" and element.get("status") == "test":
+        yield "has a status that only R4 knows"
+    if under == "laterality":
+        for coding in element.get("coding", [element]):
+            if coding.get("system") == "http://snomed.info/sct" and coding.get("code") not in _SIDES[version]:
+                yield f"is no laterality of R{version}"
 
 
 def _of_counts(element: Element, listed: str, count: str) -> Iterator[str]:

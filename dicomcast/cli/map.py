@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 import typer
@@ -17,6 +17,7 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.model import Instance
 from dicomcast.offline import bundle_of
 from dicomcast.settings import load_offline_settings
+from dicomcast.versions import VERSIONS
 
 __all__ = ["map_files"]
 
@@ -26,6 +27,9 @@ def map_files(
         list[str], typer.Argument(metavar="FILE…", help="DICOM files, folders, DICOM JSON, or - for stdin.")
     ],
     pretty: Annotated[bool, typer.Option("--pretty", help="Indent the JSON.")] = False,
+    fhir_version: Annotated[
+        Literal["4.0", "4.3", "5.0"], typer.Option("--fhir-version", help="The version of FHIR: R4, R4B or R5.")
+    ] = "4.0",
     issues: Annotated[bool, typer.Option("--issues", help="Tell on stderr what is odd in which file.")] = False,
 ) -> None:
     """Map DICOM files to a FHIR transaction Bundle on stdout, offline.
@@ -38,7 +42,7 @@ def map_files(
     settings = load_offline_settings()
     site = rules(settings.patient, settings.mapping)
     found = _read(paths)
-    bundle, _ = bundle_of(found.instances, site)
+    bundle, _ = bundle_of(found.instances, site, version=VERSIONS[fhir_version])
     sys.stdout.buffer.write(orjson.dumps(bundle, option=orjson.OPT_INDENT_2 if pretty else None) + b"\n")
     for line in found.unread:
         _say(line)

@@ -14,7 +14,7 @@ import orjson
 
 from dicomcast.demo.fhir_search import find, parse_form, parse_query
 from dicomcast.demo.fhir_store import FhirStore, Resource, Version, instant, relative_target
-from dicomcast.demo.fhir_validation import ID, MODELS, Issue, Refusal, check_bundle, check_resource
+from dicomcast.demo.fhir_validation import ID, KINDS, Issue, Refusal, check_bundle, check_resource
 
 # http.html#trules: deletes first, so that what they leave is what conditions are judged by.
 _ORDER = {"DELETE": 0, "POST": 1, "PUT": 2}
@@ -50,13 +50,14 @@ class _Entry:
 class Interactions:
     """All of them keep referential integrity: nothing may refer to what is not there."""
 
-    def __init__(self, store: FhirStore, *, update_create: bool = True) -> None:
+    def __init__(self, store: FhirStore, version: str, *, update_create: bool = True) -> None:
         self.store = store
+        self.version = version
         self.update_create = update_create
 
     def create(self, resource: Any, kind: str, if_none_exist: str = "") -> Result:
         """Create under a new id, unless the condition finds one."""
-        check_resource(resource, kind)
+        check_resource(resource, kind, self.version)
         with self.store.transaction() as written:
             found = self._condition(kind, if_none_exist)
             result = Result(200, found) if found else Result(201, self.store.put(_named(resource, str(uuid4()))))
@@ -65,7 +66,7 @@ class Interactions:
 
     def update(self, resource: Any, kind: str, id: str, if_match: str = "") -> Result:
         """Write the next version, or the first where the client may choose ids."""
-        check_resource(resource, kind)
+        check_resource(resource, kind, self.version)
         with self.store.transaction() as written:
             result = self._update(resource, kind, id, if_match)
             self._keep_integrity(written)
@@ -80,7 +81,7 @@ class Interactions:
 
     def bundle(self, bundle: Any, *, transactions: bool, representation: bool) -> Resource:
         """Carry out a transaction or a batch, and answer the Bundle of its responses."""
-        check_bundle(bundle)
+        check_bundle(bundle, self.version)
         entries = list(enumerate(bundle.get("entry", [])))
         if bundle["type"] == "batch":
             responses = [self._alone(entry, index, representation) for index, entry in entries]
@@ -114,7 +115,7 @@ class Interactions:
         if entry.method == "DELETE":
             results[entry.where] = self._delete(entry.kind, entry.id, entry.if_match)
             return
-        check_resource(entry.resource, entry.kind)
+        check_resource(entry.resource, entry.kind, self.version)
         if entry.method == "POST":
             found = self._condition(entry.kind, entry.if_none_exist)
             entry.id = found.id if found else str(uuid4())
@@ -188,7 +189,7 @@ def _entry(entry: dict[str, Any], index: int) -> _Entry:
     where, request = f"Bundle.entry[{index}]", entry["request"]
     kind, _, id = request["url"].partition("/")
     method = request["method"]
-    if method == "GET" or kind not in MODELS or bool(id) == (method == "POST") or (id and not ID.fullmatch(id)):
+    if method == "GET" or kind not in KINDS or bool(id) == (method == "POST") or (id and not ID.fullmatch(id)):
         raise Refusal(400, Issue("not-supported", "this request is not served", f"{where}.request"))
     return _Entry(
         where=where,

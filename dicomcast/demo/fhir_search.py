@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from dicomcast.demo.fhir_store import FhirStore, Resource
-from dicomcast.demo.fhir_validation import MODELS, Issue, Refusal
+from dicomcast.demo.fhir_validation import KINDS, Issue, Refusal
 
 Matches = Callable[[Resource], bool]
 
@@ -175,11 +175,12 @@ _SPECIAL = {
     "Endpoint": {"name": _string_parameter("name"), "name:exact": _string_parameter("name", exact=True)},
     "ImagingStudy": _SUBJECT
     | {
-        # In R4 this is the modality of the series, not ImagingStudy.modality.
+        # This is the modality of the series, not ImagingStudy.modality: a Coding in R4, a CodeableConcept in R5.
         "modality": _token_parameter(
             lambda resource: [
-                (series["modality"].get("system", ""), series["modality"].get("code", ""))
+                (coding.get("system", ""), coding.get("code", ""))
                 for series in resource.get("series", ())
+                for coding in series["modality"].get("coding", [series["modality"]])
             ]
         )
     },
@@ -187,4 +188,4 @@ _SPECIAL = {
     "ServiceRequest": _SUBJECT,
 }
 
-PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {kind: {**_EVERY, **_SPECIAL.get(kind, {})} for kind in MODELS}
+PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {kind: {**_EVERY, **_SPECIAL.get(kind, {})} for kind in KINDS}

@@ -1,4 +1,4 @@
-"""The HTTP side of the embedded FHIR R4 server, at `/fhir`: capabilities, read, search, write, Bundles.
+"""The HTTP side of the embedded FHIR server, at `/fhir`: capabilities, read, search, write, Bundles.
 
 It is as strict as the strictest server that we know: what one of them would refuse, it refuses with an
 OperationOutcome.
@@ -27,7 +27,7 @@ from starlette.types import Send as SendMessage
 from dicomcast.demo.fhir_interactions import Interactions, Result
 from dicomcast.demo.fhir_search import PARAMETERS, find, parse_form, parse_query
 from dicomcast.demo.fhir_store import FhirStore, Resource, Version
-from dicomcast.demo.fhir_validation import ID, MODELS, Issue, Refusal
+from dicomcast.demo.fhir_validation import ID, KINDS, Issue, Refusal
 
 BASE = "/fhir"
 FHIR_JSON = "application/fhir+json"
@@ -49,6 +49,7 @@ def fhir_server(
 ) -> Starlette:
     """The server as an application; `app.state.requests` lists the (method, path) of all requests.
 
+    `version` is the fhirVersion that it states and validates by: R5 from 5.0.0 on, else R4 and R4B, which are alike.
     `page_size` is the most that a page of search results holds, whatever `_count` asks for.
     """
     server = _Server(store or FhirStore(), version, transactions, update_create, page_size)
@@ -102,7 +103,7 @@ class _Server:
         self.version = version
         self.transactions = transactions
         self.page_size = page_size
-        self.interactions = Interactions(store, update_create=update_create)
+        self.interactions = Interactions(store, version, update_create=update_create)
         self.searches: OrderedDict[str, tuple[Sequence[str], frozenset[str]]] = OrderedDict()
 
     async def capabilities(self, _request: Request) -> Response:
@@ -118,7 +119,7 @@ class _Server:
                 "conditionalCreate": True,
                 "searchParam": [{"name": name, "type": parameter.type} for name, parameter in PARAMETERS[kind].items()],
             }
-            for kind in MODELS
+            for kind in KINDS
         ]
         statement = {
             "resourceType": "CapabilityStatement",
@@ -236,7 +237,7 @@ def _base(request: Request) -> str:
 
 def _kind(request: Request) -> str:
     kind: str = request.path_params["kind"]
-    if kind not in MODELS:
+    if kind not in KINDS:
         raise Refusal(404, Issue("not-supported", "this type of resource is not served"))
     return kind
 

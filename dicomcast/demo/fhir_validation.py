@@ -1,35 +1,21 @@
 """What the FHIR server refuses to store, and how it says so.
 
-The R4B models of fhir.resources (structurally R4 for the types served here) find unknown elements, missing ones
-and malformed dates. They are blind to required bindings, to the length of ids, to blanks in URIs and to empty
-arrays, and they read "1" as a number: `_RULES` and `_inspect` see to that.
+The models of fhir.resources (those of R4B, structurally R4 for the types served here, or of R5) find unknown elements,
+missing ones and malformed dates. They are blind to required bindings, to the length of ids, to blanks in URIs and to
+empty arrays, and they read "1" as a number: `_RULES` and `_inspect` see to that.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
-from fhir.resources.R4B.bundle import Bundle
-from fhir.resources.R4B.device import Device
-from fhir.resources.R4B.endpoint import Endpoint
-from fhir.resources.R4B.imagingstudy import ImagingStudy
-from fhir.resources.R4B.observation import Observation
-from fhir.resources.R4B.patient import Patient
-from fhir.resources.R4B.practitioner import Practitioner
-from fhir.resources.R4B.servicerequest import ServiceRequest
 from pydantic import BaseModel, ValidationError
 
-MODELS: Mapping[str, type[BaseModel]] = {
-    "Device": Device,
-    "Endpoint": Endpoint,
-    "ImagingStudy": ImagingStudy,
-    "Observation": Observation,
-    "Patient": Patient,
-    "Practitioner": Practitioner,
-    "ServiceRequest": ServiceRequest,
-}
+KINDS = ("Device", "Endpoint", "ImagingStudy", "Observation", "Patient", "Practitioner", "ServiceRequest")
 
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 # Absolute (RFC 3986 §4.3) and without blanks; an OID is checked as R4 datatypes.html#oid has it.
@@ -37,6 +23,7 @@ URI = re.compile(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+|(?!urn:oid:)[A-Za-z][A-Za-z
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # R4 datatypes.html#string: all but tab, CR and LF
 
 Rule = Callable[[Any], object]
+Rules = Mapping[tuple[str, str], Rule]
 
 
 class Issue(NamedTuple):
@@ -69,16 +56,27 @@ class Refusal(Exception):
         return {"resourceType": "OperationOutcome", "issue": issues}
 
 
-def check_resource(resource: Any, kind: str) -> None:
+@cache
+def _model(kind: str, version: str) -> type[BaseModel]:
+    package = "fhir.resources" if _is_r5(version) else "fhir.resources.R4B"
+    model: type[BaseModel] = getattr(import_module(f"{package}.{kind.lower()}"), kind)
+    return model
+
+
+def _is_r5(version: str) -> bool:
+    return version.startswith("5.")
+
+
+def check_resource(resource: Any, kind: str, version: str) -> None:
     """Refuse what is not a valid resource of this type: 400 if it is something else, 422 if it is invalid."""
     if not isinstance(resource, dict) or resource.get("resourceType") != kind:
         raise Refusal(400, Issue("structure", f"a resource of type {kind} is expected"))
-    issues = [*_model_issues(MODELS[kind], resource, kind), *_inspect(resource, kind, kind)]
+    issues = [*_issues(resource, kind, version)]
     if issues:
         raise Refusal(422, *issues)
 
 
-def check_bundle(bundle: Any) -> None:
+def check_bundle(bundle: Any, version: str) -> None:
     """Refuse with 400 what is not a Bundle of requests; the resources in it are left for `check_resource`."""
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         raise Refusal(400, Issue("structure", "a resource of type Bundle is expected"))
@@ -96,7 +94,7 @@ def check_bundle(bundle: Any) -> None:
         raise Refusal(400, Issue("invariant", "a fullUrl must be unique (bdl-7)", "Bundle.entry"))
     shells = [{key: value for key, value in entry.items() if key != "resource"} for entry in entries]
     shell = {**bundle, "entry": shells} if "entry" in bundle else bundle
-    issues = [*_model_issues(Bundle, shell, "Bundle"), *_inspect(shell, "Bundle", "Bundle")]
+    issues = [*_issues(shell, "Bundle", version)]
     if issues:
         raise Refusal(400, *issues)
 
@@ -106,9 +104,14 @@ def _within(entry: str, issue: Issue) -> str:
     return f"{entry}.resource{dot}{path}" if issue.expression else entry
 
 
-def _model_issues(model: type[BaseModel], resource: Any, kind: str) -> Iterator[Issue]:
+def _issues(resource: Mapping[str, Any], kind: str, version: str) -> Iterator[Issue]:
+    yield from _model_issues(resource, kind, version)
+    yield from _inspect(resource, kind, kind, _R5_RULES if _is_r5(version) else _RULES)
+
+
+def _model_issues(resource: Any, kind: str, version: str) -> Iterator[Issue]:
     try:
-        model.model_validate(resource)
+        _model(kind, version).model_validate(resource)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False, include_context=False, include_input=False):
             where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error["loc"])
@@ -143,8 +146,8 @@ _CONTACT_SYSTEM = _codes("phone fax email pager url sms other")
 _SYSTEM = _matches(URI)
 
 # (what the element stands under, element); "*" is anything. Value sets: the required bindings of R4.
-_RULES: Mapping[tuple[str, str], Rule] = {
-    **{(kind, "id"): _matches(ID) for kind in MODELS},
+_RULES: Rules = {
+    **{(kind, "id"): _matches(ID) for kind in KINDS},
     ("Bundle", "type"): _codes("transaction batch"),
     ("request", "method"): _codes("GET POST PUT DELETE"),
     ("entry", "fullUrl"): _SYSTEM,
@@ -189,16 +192,23 @@ _RULES: Mapping[tuple[str, str], Rule] = {
     ("*", "valueInteger"): _is(int),
     ("*", "valueDecimal"): _decimal,
 }
+# Required bindings that R5 changed.
+_R5_RULES = {
+    **_RULES,
+    ("Device", "status"): _codes("active inactive entered-in-error"),
+    ("Endpoint", "status"): _codes("active suspended error off entered-in-error"),
+    ("valueQuantity", "comparator"): _codes("< <= >= > ad"),
+}
 _CODED = frozenset({"comparator", "gender", "intent", "method", "priority", "status", "type", "use"})
 
 
-def _inspect(node: Mapping[str, Any], parent: str, path: str) -> Iterator[Issue]:
-    """Apply `_RULES` to a tree, and find what is empty (R4 json.html: no null, "", [] or {})."""
+def _inspect(node: Mapping[str, Any], parent: str, path: str, rules: Rules) -> Iterator[Issue]:
+    """Apply rules to a tree, and find what is empty (R4 json.html: no null, "", [] or {})."""
     for key, value in node.items():
-        rule = _RULES.get((parent, key)) or _RULES.get(("*", key))
+        rule = rules.get((parent, key)) or rules.get(("*", key))
         where = f"{path}.{key}"
         if not isinstance(value, list):
-            yield from _inspect_value(value, key, where, rule)
+            yield from _inspect_value(value, key, where, rule, rules)
             continue
         if not value:
             yield Issue("structure", "an array must not be empty", where)
@@ -206,12 +216,12 @@ def _inspect(node: Mapping[str, Any], parent: str, path: str) -> Iterator[Issue]
         paired = key.startswith("_") or f"_{key}" in node
         for index, item in enumerate(value):
             if not (item is None and paired):
-                yield from _inspect_value(item, key, f"{where}[{index}]", rule)
+                yield from _inspect_value(item, key, f"{where}[{index}]", rule, rules)
 
 
-def _inspect_value(value: Any, key: str, where: str, rule: Rule | None) -> Iterator[Issue]:
+def _inspect_value(value: Any, key: str, where: str, rule: Rule | None, rules: Rules) -> Iterator[Issue]:
     if isinstance(value, dict) and value:
-        yield from _inspect(value, value.get("resourceType", key), where)
+        yield from _inspect(value, value.get("resourceType", key), where, rules)
     elif value is None or value == {} or isinstance(value, list):
         yield Issue("structure", "a value must not be null or empty", where)
     elif isinstance(value, str) and (not value.strip() or _CONTROL.search(value)):

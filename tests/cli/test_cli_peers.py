@@ -37,9 +37,9 @@ def test_fhir_url_of_something_else(embedded: Embedded, stranger: str) -> None:
     assert embedded.cursor == (0, 0)
 
 
-@pytest.mark.parametrize("version", ["3.0.2", "5.0.0"])
+@pytest.mark.parametrize("version", ["3.0.2", "6.0.0"])
 def test_fhir_server_of_another_version(tmp_path: Path, version: str) -> None:
-    """A server of STU3 or R5 is refused by its version, before anything is written."""
+    """A server of STU3 or R6 is refused by its version, before anything is written."""
     with embedded_servers(tmp_path, fhir_options={"version": version}) as embedded:
         embedded.put("1.2.3")
         ended = embedded.run("run", "--once", code=78)

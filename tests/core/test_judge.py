@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from typing import Any
 
 import pytest
 
+from tests.defects import GONE, broken
+from tests.json_schema import INSTALLED, MISSING
 from tests.judge import JUDGES, problems
-from tests.r4_schema import INSTALLED, MISSING
 
-GONE = object()
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _ABC = {"url": "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation", "valueCode": "ABC"}
 _IDE = _ABC | {"valueCode": "IDE"}
@@ -215,20 +214,6 @@ DEFECTS: list[tuple[str, str, Any]] = [
 ]
 
 
-def broken(name: str, path: str, value: Any) -> Any:
-    """A good resource with this one defect."""
-    resource = copy.deepcopy(GOOD[name])
-    *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
-    at: Any = resource
-    for step in steps:
-        at = at[step]
-    if value is GONE:
-        del at[last]
-    else:
-        at[last] = value
-    return resource
-
-
 @pytest.mark.parametrize("name", GOOD)
 def test_good_resources_pass(name: str) -> None:
     """What is valid R4 has no problems: several names, extensions, nulls beside extensions, lines of text."""
@@ -238,7 +223,7 @@ def test_good_resources_pass(name: str) -> None:
 @pytest.mark.parametrize(("name", "path", "value"), DEFECTS)
 def test_one_defect_is_found(name: str, path: str, value: Any) -> None:
     """One defect in a good resource is a problem, also where the JSON schema is not installed."""
-    found = problems(broken(name, path, value))
+    found = problems(broken(GOOD[name], path, value))
     assert [one for one in found if "schema: " not in one], f"{name}.{path} = {value!r} passed"
 
 
@@ -255,7 +240,7 @@ def test_no_judge_is_idle(judge: str) -> None:
         if os.environ.get("CI"):
             pytest.fail(MISSING)
         pytest.skip(MISSING)
-    speaks = {name for name, path, value in DEFECTS if _says(judge, broken(name, path, value))}
+    speaks = {name for name, path, value in DEFECTS if _says(judge, broken(GOOD[name], path, value))}
     assert speaks == set(GOOD)
 
 

