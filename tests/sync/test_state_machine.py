@@ -20,7 +20,12 @@ from tests.harness import CT, SR, Harness
 from tests.trouble import Crash, Trouble, Troubled
 
 STUDIES = ["1.2", "1.3"]
-KINDS = ["500", "503", "503 0", "429", "429 0", "412", "401", "reset", "lost", "garbled", "crash before", "crash after"]
+KINDS = [
+    *("500", "502", "503", "503 0", "429", "429 0", "412", "401", "403", "422", "404"),
+    *("reset", "lost", "garbled", "crash before", "crash after"),
+]
+# The second takes transactions apart, the third chooses ids itself.
+SERVERS: list[dict[str, Any]] = [{}, {"transactions": False}, {"update_create": False}]
 
 places = st.tuples(st.sampled_from(STUDIES), st.sampled_from("12"), st.sampled_from("123"))
 attributes = st.fixed_dictionaries(
@@ -79,11 +84,14 @@ class Sync(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
-    @initialize(api=st.sampled_from(["v1", "v2"]), window=st.sampled_from([1, 3, 2500]))
-    def begin(self, api: str, window: int) -> None:
+    @initialize(
+        api=st.sampled_from(["v1", "v2"]), window=st.sampled_from([1, 3, 2500]), server=st.sampled_from(SERVERS)
+    )
+    def begin(self, api: str, window: int, server: dict[str, Any]) -> None:
         async def make() -> Troubles:
-            return Troubles(api=api, window=window)
+            return Troubles(api=api, window=window, **server)
 
+        self.server = server
         self.harness = self.run(make())
 
     @rule(place=places, how=attributes)
@@ -148,14 +156,18 @@ class Sync(RuleBasedStateMachine):
         self.harness.trouble.peer = peer
         self.cast(minutes)
 
-    @rule(after=st.integers(0, 8), peer=st.sampled_from(["dicom", "fhir", "store"]))
-    def lease_is_lost(self, after: int, peer: str) -> None:
+    @rule(
+        after=st.integers(0, 8),
+        peer=st.sampled_from(["dicom", "fhir", "store"]),
+        meanwhile=st.sampled_from(["put", "delete", "rename", ""]),
+    )
+    def lease_is_lost(self, after: int, peer: str, meanwhile: str) -> None:
         """The worker stalls at one of its steps; another takes over and does the work; then the first wakes up."""
         stalled = self.harness
 
         async def take_over() -> None:
             self.time_passes(10)
-            stalled.put("1.2", "1.2.9", "1.2.9.9")  # so that the successor knows more
+            self.archive_changes(meanwhile)  # so that the successor knows more
             rival = Harness(api=stalled.api, window=stalled.window, rival_of=stalled)
             async for _ in rival.synchronizer.drain(await rival.open()):
                 pass
@@ -164,6 +176,30 @@ class Sync(RuleBasedStateMachine):
 
         self.harness.trouble.kind, self.harness.trouble.countdown = "call", after
         self.harness.trouble.peer, self.harness.trouble.action = peer, take_over
+        self.cast(0)
+
+    def archive_changes(self, how: str) -> None:
+        """While a worker stalls."""
+        present = self.present()
+        match how:
+            case "put":
+                self.harness.put("1.2", "1.2.9", "1.2.9.9")
+            case "delete" if present:
+                self.harness.archive.delete("Microsoft.Default", *present[0])
+            case "rename" if present:
+                change = {"00100020": {"vr": "LO", "Value": ["P9"]}}
+                self.harness.archive.bulk_update("Microsoft.Default", [present[0][0]], change)
+
+    @rule(study=st.sampled_from(STUDIES), after=st.integers(0, 8), peer=st.sampled_from(["dicom", "fhir", "store"]))
+    def somebody_asks_for_a_study(self, study: str, after: int, peer: str) -> None:
+        """An operator's replay is handed to the worker while it is at work; then the archive changes."""
+        harness = self.harness
+
+        async def ask() -> None:
+            await harness.synchronizer.hand_over(await harness.synchronizer.keys_of_studies([study]))
+
+        harness.trouble.kind, harness.trouble.countdown = "call", after
+        harness.trouble.peer, harness.trouble.action = peer, ask
         self.cast(0)
 
     @rule(study=st.sampled_from(STUDIES), after=st.integers(0, 6))
@@ -257,7 +293,7 @@ class Sync(RuleBasedStateMachine):
             await harness.synchronizer.retry_parked()
         assert await harness.state.parked(harness.feed.source) == []
 
-        fresh = Harness(api=harness.api)
+        fresh = Harness(api=harness.api, **self.server)
         fresh.archive, fresh.dicom_app, fresh.now = harness.archive, harness.dicom_app, harness.now
         fresh.restart()
         await fresh.open()
@@ -270,10 +306,16 @@ class Sync(RuleBasedStateMachine):
 
 
 def _content(harness: Harness) -> list[Any]:
+    """What is in FHIR, with names instead of ids, which some servers choose."""
     studies = [_bare(one) for one in harness.studies()]
     used = {one["subject"]["reference"] for one in studies}
     patients = [_bare(one) for one in harness.patients() if f"Patient/{one['id']}" in used]
-    return sorted(studies + patients, key=lambda one: one["id"])
+    text = orjson.dumps(sorted(studies + patients, key=lambda one: str(one["identifier"]))).decode()
+    for kind in ("ImagingStudy", "Patient", "Endpoint"):
+        for one in harness.store.resources(kind):
+            text = text.replace(one["id"], f"{kind}-{one['identifier'][0]['value']}")
+    content: list[Any] = orjson.loads(text)
+    return content
 
 
 def _bare(resource: dict[str, Any]) -> dict[str, Any]:
