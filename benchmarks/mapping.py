@@ -12,7 +12,7 @@ from pathlib import Path
 import pydicom
 
 from dicomcast.mapping.rules import Rules
-from dicomcast.mapping.tags import select
+from dicomcast.mapping.table import select
 from dicomcast.merge import Links, draft, merge_study
 from dicomcast.model import Instance, InstanceKey, StudyDelta, StudyKey
 

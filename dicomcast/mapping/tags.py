@@ -1,64 +1,43 @@
-"""The DICOM attributes that are mapped, by keyword. Whatever else an archive sends is dropped when it is read."""
+"""DICOM attributes by keyword."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from dicomcast.model import Metadata
+__all__ = ["canonical", "tag", "vr"]
 
-__all__ = ["MAPPED", "NAMES_TO_USE", "NAME_TO_USE", "select", "tag"]
+# Attributes of PS3.6 2024e that are newer than pydicom's dictionary, with their VR.
+_NEWER = {
+    "PersonNamesToUseSequence": ("00100011", "SQ"),
+    "NameToUse": ("00100012", "LT"),
+    "GenderIdentitySequence": ("00100041", "SQ"),
+    "SexParametersForClinicalUseCategoryComment": ("00100042", "UT"),
+    "SexParametersForClinicalUseCategorySequence": ("00100043", "SQ"),
+    "GenderIdentityCodeSequence": ("00100044", "SQ"),
+    "GenderIdentityComment": ("00100045", "UT"),
+    "SexParametersForClinicalUseCategoryCodeSequence": ("00100046", "SQ"),
+}
 
-# PersonNamesToUseSequence (0010,0011) and NameToUse (0010,0012): newer than pydicom's dictionary.
-NAMES_TO_USE = "00100011"
-NAME_TO_USE = "00100012"
 
-
+@cache
 def tag(keyword: str) -> str:
     """The eight hex digits of a DICOM keyword (PS3.6), as DICOM JSON writes them."""
     number = tag_for_keyword(keyword)
-    if number is None:
-        raise LookupError(f"{keyword} is not a DICOM keyword")
-    return f"{number:08X}"
+    if number is not None:
+        return f"{number:08X}"
+    if keyword in _NEWER:
+        return _NEWER[keyword][0]
+    raise LookupError(f"{keyword} is not a DICOM keyword")
 
 
-MAPPED = frozenset(
-    map(
-        tag,
-        """
-        StudyInstanceUID SeriesInstanceUID SOPInstanceUID SOPClassUID TimezoneOffsetFromUTC
-        CodingSchemeIdentificationSequence
-        StudyDate StudyTime SeriesDate SeriesTime AccessionNumber IssuerOfAccessionNumberSequence
-        StudyDescription SeriesDescription SeriesDescriptionCodeSequence Modality SeriesNumber InstanceNumber
-        ReferringPhysicianName ReferringPhysicianIdentificationSequence
-        NameOfPhysiciansReadingStudy PhysiciansReadingStudyIdentificationSequence
-        PerformingPhysicianName PerformingPhysicianIdentificationSequence
-        OperatorsName OperatorIdentificationSequence
-        ProcedureCodeSequence ReasonForTheRequestedProcedure ReasonForRequestedProcedureCodeSequence
-        RequestAttributesSequence ReferencedRequestSequence
-        InstitutionalDepartmentName PerformedLocation
-        BodyPartExamined AnatomicRegionSequence Laterality ImageLaterality SpecimenDescriptionSequence
-        DocumentTitle ConceptNameCodeSequence ContentLabel ContentDescription
-        PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence
-        PatientName PatientBirthName PatientBirthDate PatientSex
-        """.split(),
-    )
-) | {NAMES_TO_USE}
-
-_STUDY_INSTANCE_UID = tag("StudyInstanceUID")
+def vr(keyword: str) -> str:
+    """The value representation of a keyword."""
+    return _NEWER[keyword][1] if keyword in _NEWER else dictionary_VR(tag(keyword))
 
 
-def select(metadata: dict[str, Any]) -> Metadata:
-    """The mapped attributes of a DICOM JSON dataset: less memory, and no patient data that nobody needs.
-
-    Servers that write tags in lower case, or keywords for tags, are understood.
-    """
-    if _STUDY_INSTANCE_UID not in metadata:
-        metadata = {_canonical(key): value for key, value in metadata.items()}
-    return {key: metadata[key] for key in MAPPED.intersection(metadata)}
-
-
-def _canonical(key: str) -> str:
+def canonical(key: str) -> str:
+    """A key of a DICOM JSON dataset as it has to be: some servers write tags in lower case, or keywords."""
     number = tag_for_keyword(key)
     return key.upper() if number is None or keyword_for_tag(number) != key else f"{number:08X}"

@@ -17,7 +17,8 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from dicomcast.dicom.files import instance_of
 from dicomcast.errors import Rejected
 from dicomcast.mapping.rules import Rules
-from dicomcast.mapping.tags import MAPPED, select, tag
+from dicomcast.mapping.table import MAPPED, select
+from dicomcast.mapping.tags import tag
 from dicomcast.mapping.values import JSON
 from dicomcast.merge import Links, draft, merge_study
 from dicomcast.model import Instance, Outcome, StudyDelta, StudyKey

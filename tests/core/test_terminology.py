@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+
 import pytest
 from pydicom.sr._concepts_dict import concepts  # the names and codes that PS3.16 uses, as pydicom lists them
 
-from dicomcast.mapping.body_parts import ANNEX_L
 from dicomcast.mapping.terminology import (
     body_site,
     coding_system,
@@ -145,6 +147,7 @@ def test_body_part_without_a_code(body_part: str) -> None:
 
 def test_annex_l_has_no_invented_concept() -> None:
     """Each concept of our table is one that PS3.16 uses elsewhere; Annex L alone has the halves of the trunk."""
+    table = json.loads((files("dicomcast.mapping") / "data/body_parts.json").read_text("utf-8"))["body_parts"]
     known = {code for meanings in concepts["SCT"].values() for code in meanings}
-    assert {term for term, (code, _) in ANNEX_L.items() if code not in known} == {"LOWERTRUNK", "UPPERTRUNK"}
-    assert len(ANNEX_L) == 194
+    assert {term for term, (code, _) in table.items() if code not in known} == {"LOWERTRUNK", "UPPERTRUNK"}
+    assert len(table) == 194
