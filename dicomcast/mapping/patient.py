@@ -98,7 +98,12 @@ def _authority(dataset: Dataset, rules: Rules) -> tuple[str, str]:
     return rules.issuers.get(name, ""), name
 
 
-@PATIENT.row("identifier:other", "OtherPatientIDsSequence", "PS3.3 C.7.1.1", extra=Extra.OTHER_IDS)
+@PATIENT.row(
+    "identifier:other",
+    "OtherPatientIDsSequence PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence",
+    "PS3.3 C.7.1.1",
+    extra=Extra.OTHER_IDS,
+)
 def _other_identifiers(facts: Facts) -> list[JSON]:
     """Secondary, and only with a system of their own: they may be anybody's, and no Patient is found by them."""
     known = {(one.get("system"), one["value"]) for one in _identifier(facts)}
@@ -159,7 +164,7 @@ def _birth_date(facts: Facts) -> str:
     born = fhir_date(facts.dataset, "PatientBirthDate")
     if not born:
         return ""
-    dates = (fhir_date(facts.dataset, keyword) for keyword in ("StudyDate", "SeriesDate"))
+    dates = [fhir_date(facts.dataset, keyword) for keyword in ("StudyDate", "SeriesDate")]
     studied = next(filter(_plausible, dates), "")
     # Either may be a year, or a year and month: what both tell is compared.
     common = min(len(born), len(studied))
