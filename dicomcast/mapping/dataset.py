@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from dicomcast.mapping.tags import has_backslashes
 from dicomcast.model import Issue, Metadata, Severity
 
 __all__ = ["Dataset", "clean", "string_value"]
@@ -17,7 +18,7 @@ __all__ = ["Dataset", "clean", "string_value"]
 # Control characters are illegal in DICOM text but for TAB, LF, FF, CR (PS3.5 §6.1.3); FHIR has no FF. Lone
 # surrogates cannot be written as UTF-8 at all; U+FFFD only says that something was lost before.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
-_INTEGER = re.compile(r"[+-]?\d{1,12}(\.0*)?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
 
 
 def clean(text: str) -> str:
@@ -58,10 +59,15 @@ class Dataset:
             return []
         values = element.get("Value")
         if values is None:
+            if "BulkDataURI" in element or "InlineBinary" in element:
+                self.warn(tag, "bulk-data")
             return []
         if not isinstance(values, list):
             self.warn(tag, "value-not-a-list")
             values = [values]
+        if any(isinstance(value, str) and "\\" in value for value in values) and not has_backslashes(tag):
+            self.warn(tag, "backslash")
+            values = [part for value in values for part in (value.split("\\") if isinstance(value, str) else [value])]
         return values
 
     def text(self, tag: str) -> str:
@@ -70,7 +76,7 @@ class Dataset:
 
     def texts(self, tag: str) -> list[str]:
         """All values of a multi-valued attribute as clean text, empty ones left out."""
-        return [part for text in self._texts(tag) for part in map(clean, text.split("\\")) if part]
+        return list(self._texts(tag))
 
     def _texts(self, tag: str) -> Iterator[str]:
         for value in self.values(tag):

@@ -29,7 +29,7 @@ def select(metadata: dict[str, Any]) -> Metadata:
     Servers that write tags in lower case, or keywords for tags, are understood.
     """
     if _STUDY_INSTANCE_UID not in metadata:
-        metadata = {canonical(key): value for key, value in metadata.items()}
+        metadata = canonical(metadata)
     selected = {key: metadata[key] for key in MAPPED.intersection(metadata)}
     for key in _FUNCTIONAL_GROUPS.intersection(selected):
         selected[key] = _anatomies(selected[key])

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from typing import Any
 
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 
-__all__ = ["canonical", "tag", "vr"]
+__all__ = ["canonical", "has_backslashes", "tag"]
 
-# Attributes of PS3.6 2024e that are newer than pydicom's dictionary, with their VR.
+_TAG = re.compile("[0-9A-Fa-f]{8}")
+
+# Attributes of PS3.6 that are newer than pydicom's dictionary.
 _NEWER = {
-    "PersonNamesToUseSequence": ("00100011", "SQ"),
-    "NameToUse": ("00100012", "LT"),
-    "GenderIdentitySequence": ("00100041", "SQ"),
-    "SexParametersForClinicalUseCategoryComment": ("00100042", "UT"),
-    "SexParametersForClinicalUseCategorySequence": ("00100043", "SQ"),
-    "GenderIdentityCodeSequence": ("00100044", "SQ"),
-    "GenderIdentityComment": ("00100045", "UT"),
-    "SexParametersForClinicalUseCategoryCodeSequence": ("00100046", "SQ"),
+    "PersonNamesToUseSequence": "00100011",
+    "NameToUse": "00100012",
+    "GenderIdentitySequence": "00100041",
+    "SexParametersForClinicalUseCategoryComment": "00100042",
+    "SexParametersForClinicalUseCategorySequence": "00100043",
+    "GenderIdentityCodeSequence": "00100044",
+    "GenderIdentityComment": "00100045",
+    "SexParametersForClinicalUseCategoryCodeSequence": "00100046",
 }
 
 
@@ -28,16 +32,34 @@ def tag(keyword: str) -> str:
     if number is not None:
         return f"{number:08X}"
     if keyword in _NEWER:
-        return _NEWER[keyword][0]
+        return _NEWER[keyword]
     raise LookupError(f"{keyword} is not a DICOM keyword")
 
 
-def vr(keyword: str) -> str:
-    """The value representation of a keyword."""
-    return _NEWER[keyword][1] if keyword in _NEWER else dictionary_VR(tag(keyword))
+@cache
+def has_backslashes(tag: str) -> bool:
+    """Whether a backslash in an attribute is one, and does not stand between values (PS3.5 §6.2, §6.4)."""
+    number = int(tag, 16)
+    return not dictionary_has_tag(number) or dictionary_VR(number) in ("LT", "ST", "UR", "UT")
 
 
-def canonical(key: str) -> str:
-    """A key of a DICOM JSON dataset as it has to be: some servers write tags in lower case, or keywords."""
+def canonical(metadata: dict[str, Any], depth: int = 8) -> dict[str, Any]:
+    """A DICOM JSON dataset with its tags as they have to be: some servers write them in lower case, or keywords.
+
+    What is mapped is never below `depth` sequences, whatever else is.
+    """
+    return {_canonical(key): _canonical_items(element, depth) for key, element in metadata.items()}
+
+
+def _canonical(key: str) -> str:
+    if _TAG.fullmatch(key):
+        return key.upper()
     number = tag_for_keyword(key)
-    return key.upper() if number is None or keyword_for_tag(number) != key else f"{number:08X}"
+    return key if number is None or keyword_for_tag(number) != key else f"{number:08X}"
+
+
+def _canonical_items(element: Any, depth: int) -> Any:
+    values = element.get("Value") if isinstance(element, dict) else None
+    if not depth or not isinstance(values, list) or not any(isinstance(value, dict) for value in values):
+        return element
+    return {**element, "Value": [canonical(value, depth - 1) if isinstance(value, dict) else value for value in values]}
