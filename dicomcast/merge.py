@@ -118,11 +118,12 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str)
     missing = set(delta.instances.keys() - datasets.keys())
     changed = held | {key.series_uid for key in delta.deleted}
     for one in series.values():
-        if one.instances and one.speaker in datasets:
+        speaks = one.speaker if one.instances else None
+        if speaks in datasets:
             images = (dataset for key, dataset in datasets.items() if key.series_uid == one.uid)
-            one.elements = SERIES.elements(Facts(datasets[one.speaker], rules, images=images))
-        elif one.instances and one.ours and one.speaker not in spoke:
-            missing.add(one.speaker)
+            one.elements = SERIES.elements(Facts(datasets[speaks], rules, images=images))
+        elif speaks and one.ours and speaks not in spoke:
+            missing.add(speaks)
         if one.uid in claimed or (one.ours and one.uid in changed and one.names_sides):
             missing |= one.keys - datasets.keys()
 

@@ -23,6 +23,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
 
 def clean(text: str) -> str:
     """Without padding, NULs, control characters and lone surrogates; a new page is a new line."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
     return _UNPRINTABLE.sub("", text.replace("\f", "\n")).strip()
 
 
@@ -72,15 +74,16 @@ class Dataset:
 
     def text(self, tag: str) -> str:
         """The first value as clean text, "" if there is none."""
-        return next(self._texts(tag), "")
+        values = self.slots(tag)  # most attributes are absent, most calls are of this
+        return next(self._texts(tag, values), "") if values else ""
 
     def texts(self, tag: str) -> list[str]:
         """All values of a multi-valued attribute as clean text, empty ones left out."""
-        return list(self._texts(tag))
+        return list(self._texts(tag, self.slots(tag)))
 
-    def _texts(self, tag: str) -> Iterator[str]:
-        for value in self.values(tag):
-            text = string_value(value)
+    def _texts(self, tag: str, values: list[Any]) -> Iterator[str]:
+        for value in values:
+            text = "" if value is None else string_value(value)
             if text is None:
                 self.warn(tag, "not-text")
             elif text := clean(text):

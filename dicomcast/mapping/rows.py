@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dicomcast.mapping.dataset import Dataset
@@ -40,7 +40,8 @@ class Row:
     """An element, or a slice of one that is a list (`identifier:accession`; of extensions, by their URL).
 
     `build` is None for what is not mapped from one instance but counted or looked up. `extra` is what a site must ask
-    for first. What is `shared` is written by others too, and so never removed.
+    for first. What is `shared` is written by others too, and so never removed. `name` is the member of the JSON object,
+    `mark` what tells ours from others' in a resource: the name, or an extension's URL.
     """
 
     path: str
@@ -51,16 +52,13 @@ class Row:
     build: Build | None
     extra: Extra | None
     shared: bool
+    name: str = field(init=False)
+    mark: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """The member of the JSON object."""
-        return self.element.partition(":")[0]
-
-    @property
-    def mark(self) -> str:
-        """What tells ours from others' in a resource: the member's name, or an extension's URL."""
-        return self.element.partition(":")[2] if self.name == "extension" else self.name
+    def __post_init__(self) -> None:
+        name, _, part = self.element.partition(":")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "mark", part if name == "extension" else name)
 
 
 class Table:

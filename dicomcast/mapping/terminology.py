@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -107,6 +107,7 @@ def has_frames(sop_class_uid: str) -> bool:
     return _FRAMED.fullmatch(_keyword(sop_class_uid)) is not None
 
 
+@lru_cache(maxsize=1000)
 def rank(sop_class_uid: str) -> int:
     """How well an instance speaks for its study: 0 an acquired image, 1 other images and signals, 2 documents.
 
