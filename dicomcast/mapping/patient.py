@@ -105,7 +105,8 @@ def _authority(dataset: Dataset, rules: Rules) -> tuple[str, str]:
     extra=Extra.OTHER_IDS,
 )
 def _other_identifiers(facts: Facts) -> list[JSON]:
-    """Secondary, and only with a system of their own: they may be anybody's, and no Patient is found by them."""
+    """Secondary, and only with a system of their own: they may be anybody's, and no Patient is found by them. So
+    OtherPatientIDs (0010,1000), which have no issuer, are not read."""
     known = {(one.get("system"), one["value"]) for one in _identifier(facts)}
     found: list[JSON] = []
     for item in facts.dataset.items(tag("OtherPatientIDsSequence")):

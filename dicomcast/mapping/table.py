@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dicomcast.mapping.endpoint import ENDPOINT
 from dicomcast.mapping.instance import INSTANCE
 from dicomcast.mapping.patient import PATIENT
 from dicomcast.mapping.series import SERIES
@@ -13,7 +14,7 @@ from dicomcast.model import Metadata
 
 __all__ = ["MAPPED", "TABLES", "select"]
 
-TABLES = (STUDY, SERIES, INSTANCE, PATIENT)
+TABLES = (STUDY, SERIES, INSTANCE, PATIENT, ENDPOINT)
 
 # The attributes that are mapped. Whatever else an archive sends is dropped when it is read.
 MAPPED = frozenset(tag(keyword) for table in TABLES for row in table.rows for keyword in row.attributes)
