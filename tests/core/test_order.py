@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,3 +111,27 @@ def test_order_of_a_snapshot_does_not_matter(told: dict[InstanceKey, Any], rules
         who = patient(content.dataset, rules, KEY.study_uid)
         both.append((_merged(None, content, rules), who, set(content.issues)))
     assert both[0] == both[1]
+
+
+@pytest.mark.parametrize(("sides", "code"), [("LL", "419161000"), ("LR", None), ("RLL", None), ("BB", "51440002")])
+def test_side_of_frames_is_told_from_all(sides: str, code: str | None) -> None:
+    """The side of a series of enhanced images is that of all, whichever came last, and is told anew when one goes."""
+    archive = {}
+    for number, side in enumerate(sides, 1):
+        told = metadata(
+            SOPClassUID=ENHANCED_MR,
+            Modality="MR",
+            InstanceNumber=number,
+            PerFrameFunctionalGroupsSequence=_frames([side]),
+        )
+        archive[InstanceKey("1.2.1", f"1.2.1.{number}")] = Instance(InstanceKey("1.2.1", f"1.2.1.{number}"), told)
+    rules = Rules("urn:oid:2.25.1")
+    for order in (list(archive), list(archive)[::-1]):
+        study = None
+        for key in order:
+            study = _merged(study, _draft(study, StudyDelta(KEY, {key: archive[key]}), rules, archive), rules)
+        assert study is not None and study["series"][0].get("laterality", {}).get("code") == code
+    gone = min(archive)
+    left = StudyDelta(KEY, deleted=frozenset({gone}))
+    after = _merged(study, _draft(study, left, rules, archive), rules)
+    assert ("laterality" in after["series"][0]) is (len(set(sides[1:])) == 1)
