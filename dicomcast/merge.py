@@ -20,7 +20,7 @@ from dicomcast.mapping.instance import INSTANCE
 from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.series import SERIES, names_sides
-from dicomcast.mapping.study import ACCESSION, STUDY, STUDY_ID
+from dicomcast.mapping.study import ACCESSION, STUDY, STUDY_ID, VISIT
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
 from dicomcast.mapping.values import JSON, is_id, without_empty
@@ -278,8 +278,11 @@ def _lay_study_over(before: JSON, elements: JSON, rules: Rules, *, owned: bool) 
         said = {before.get("description"), *(note["text"] for note in notes)}
         lists["note"] = replace_ours(before.get("note"), notes, lambda item: _is_note(item, said))
         ours |= {"note"}
-    if "reference" in (before.get("encounter") or {}):
-        lists["encounter"] = before["encounter"]
+    visit = before.get("encounter")
+    if visit and not _is_visit(visit):
+        lists["encounter"] = visit
+    elif owned and Extra.ENCOUNTER in rules.extras:
+        ours |= {"encounter"}
     return overlay(before, without_empty(elements | lists), ours)
 
 
@@ -305,6 +308,14 @@ def _is_accession(identifier: Any, systems: Collection[str] | None) -> bool:
 def _is_study_id(identifier: JSON) -> bool:
     """Whether we wrote a StudyID: by our own words for its type."""
     return identifier.get("type") == STUDY_ID and "system" not in identifier
+
+
+def _is_visit(encounter: Any) -> bool:
+    """Whether we wrote an `encounter`: we know the number of a visit, and never its resource."""
+    if not isinstance(encounter, dict) or not _members(encounter) <= {"type", "identifier"}:
+        return False
+    identifier = encounter.get("identifier")
+    return isinstance(identifier, dict) and identifier.get("type") == VISIT
 
 
 def _is_note(note: JSON, said: Collection[Any]) -> bool:

@@ -19,7 +19,7 @@ from dicomcast.mapping.values import (
 )
 from dicomcast.model import Extra
 
-__all__ = ["ACCESSION", "STUDY", "STUDY_ID"]
+__all__ = ["ACCESSION", "STUDY", "STUDY_ID", "VISIT"]
 
 STUDY = Table("ImagingStudy")
 
@@ -27,7 +27,7 @@ ACCESSION: JSON = {"coding": [{"system": IDENTIFIER_TYPE, "code": "ACSN", "displ
 # v2-0203 has no code for it; the text tells it from what others write.
 STUDY_ID: JSON = {"text": "Study ID"}
 _STUDY_UID: JSON = {"coding": [{"system": DCM, "code": "110180", "display": "Study Instance UID"}]}
-_VISIT: JSON = {"coding": [{"system": IDENTIFIER_TYPE, "code": "VN", "display": "Visit number"}]}
+VISIT: JSON = {"coding": [{"system": IDENTIFIER_TYPE, "code": "VN", "display": "Visit number"}]}
 _SEX_PARAMETER = "http://hl7.org/fhir/StructureDefinition/patient-sexParameterForClinicalUse"
 _REQUESTS = ("RequestAttributesSequence", "ReferencedRequestSequence")
 
@@ -79,10 +79,10 @@ STUDY.counted("subject", "", "R4 mappings", "The Patient below, by reference and
     shared=True,
 )
 def _encounter(facts: Facts) -> JSON:
-    """A logical reference of type v2-0203 VN, unless a reference to an Encounter stands there."""
+    """A logical reference of type v2-0203 VN, unless another that is not ours stands there."""
     value = facts.dataset.text(tag("AdmissionID"))
     authorities = facts.dataset.items(tag("IssuerOfAdmissionIDSequence"))
-    visit = issued_identifier(value, authorities, facts.rules.issuers, type=_VISIT)
+    visit = issued_identifier(value, authorities, facts.rules.issuers, type=VISIT)
     return {"type": "Encounter", "identifier": visit} if visit else {}
 
 

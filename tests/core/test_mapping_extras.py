@@ -210,13 +210,15 @@ def test_study_id_is_replaced() -> None:
 
 
 def test_encounter_of_others_stays() -> None:
-    """A reference to an Encounter is worth more than the number of a visit, and what we know not we do not remove."""
+    """A visit that we wrote is replaced and goes; a reference to an Encounter is worth more than a visit's number."""
     asked = Rules("", extras=ALL)
     first = merged(None, asked, AdmissionID="V1")
     assert first["encounter"]["identifier"]["value"] == "V1"
     assert merged(first, asked, AdmissionID="V2")["encounter"]["identifier"]["value"] == "V2"
+    assert "encounter" not in merged(first, asked)
+    assert merged(first, Rules(""), AdmissionID="V2")["encounter"] == first["encounter"]
     linked = first | {"encounter": {"reference": "Encounter/1"}}
-    assert merged(linked, asked, AdmissionID="V2") == linked
+    assert merged(linked, asked, AdmissionID="V2") == merged(linked, asked) == linked
     assert merged(linked, Rules(""), AdmissionID="V2") == linked
 
 

@@ -58,7 +58,7 @@ sites = st.builds(
     Rules,
     st.just("urn:oid:2.25.1"),
     timezone=st.sampled_from([None, ZoneInfo("Europe/Berlin")]),
-    extras=st.sampled_from([frozenset(), frozenset(Extra) - {Extra.ENCOUNTER}]),
+    extras=st.sampled_from([frozenset(), frozenset(Extra)]),
     compat=st.booleans(),
 )
 
