@@ -275,7 +275,7 @@ def _lay_study_over(before: JSON, elements: JSON, rules: Rules, *, owned: bool) 
     ours = STUDY.owned(rules)
     if rules.compat:
         notes = elements.get("note", [])
-        said = {before.get("description"), *(note["text"] for note in notes)}
+        said = [before.get("description"), *(note["text"] for note in notes)]
         lists["note"] = replace_ours(before.get("note"), notes, lambda item: _is_note(item, said))
         ours |= {"note"}
     visit = before.get("encounter")

@@ -16,7 +16,9 @@ from dicomcast.model import Instance, InstanceKey, Issue, StudyDelta, StudyKey
 __all__ = ["bundle_of"]
 
 
-def bundle_of(instances: Iterable[tuple[str, Instance]], rules: Rules, archive: str = "") -> tuple[JSON, list[Issue]]:
+def bundle_of(
+    instances: Iterable[tuple[str, Instance]], rules: Rules, *, archive: str = ""
+) -> tuple[JSON, list[Issue]]:
     """The Patients and ImagingStudies of (StudyInstanceUID, instance) pairs, and what is odd in the data.
 
     With the base URL of an `archive` they are what `run` writes for it, its Endpoint first.

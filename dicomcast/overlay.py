@@ -26,7 +26,7 @@ def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
     extensions = existing.get("extension")
     if isinstance(extensions, list):
         ours = {*owned, *(one["url"] for one in desired.get("extension", []))}
-        merged = replace_ours(extensions, desired.get("extension", []), lambda one: one.get("url") in ours)
+        merged = replace_ours(extensions, desired.get("extension", []), lambda one: str(one.get("url")) in ours)
         desired = desired | {"extension": merged}
         if not merged:
             existing = {key: value for key, value in existing.items() if key != "extension"}

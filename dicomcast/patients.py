@@ -230,7 +230,8 @@ def _identifiers(resource: JSON) -> set[Identifier]:
 
 def _is_other(resource: JSON, identifier: Identifier) -> bool:
     """Whether a Patient that we wrote has an identifier only from OtherPatientIDs, which may be anybody's."""
-    found = [one for one in resource.get("identifier", []) if (one.get("system", ""), one.get("value")) == identifier]
+    identifiers = [one for one in resource.get("identifier", []) if isinstance(one, dict)]
+    found = [one for one in identifiers if (one.get("system", ""), one.get("value")) == identifier]
     return bool(found) and all(one.get("use") == "secondary" for one in found)
 
 

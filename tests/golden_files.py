@@ -33,7 +33,7 @@ def rules_of(case: dict[str, Any]) -> Rules:
 def mapped(case: dict[str, Any], order: int = 1) -> dict[str, Any]:
     """The case as it is now, its instances taken forwards (1) or backwards (-1)."""
     instances = [instance_of(select(metadata)) for metadata in case["metadata"]]
-    bundle, issues = bundle_of(instances[::order], rules_of(case), ARCHIVE)
+    bundle, issues = bundle_of(instances[::order], rules_of(case), archive=ARCHIVE)
     return {**case, "bundle": bundle, "issues": sorted(map(_line, set(issues)))}
 
 

@@ -49,7 +49,7 @@ def names_sides(modality: object, sop_class_uid: str) -> bool:
     Told by the series' modality, and by the SOP class of the instance that speaks for it.
     """
     code = modality.get("code") if isinstance(modality, dict) else None
-    return code in _SIDED or has_frames(sop_class_uid)
+    return str(code) in _SIDED or has_frames(sop_class_uid)
 
 
 SERIES.counted("uid", "SeriesInstanceUID", "R4 mappings; PS3.3 C.7.3.1", "Bare, without urn:oid:.")

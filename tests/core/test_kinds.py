@@ -73,6 +73,6 @@ def test_every_real_file_maps_with_everything_asked_for() -> None:
     """Each file that pydicom ships makes a valid Bundle, at a site that asks for all extras."""
     assert len(real_metadata()) > 150
     for name, metadata in real_metadata().items():
-        bundle, _ = bundle_of([files.instance_of(metadata)], SITE, "https://dicom.example")
+        bundle, _ = bundle_of([files.instance_of(metadata)], SITE, archive="https://dicom.example")
         assert problems(bundle) == [], name
         assert len(bundle["entry"]) == 3, name

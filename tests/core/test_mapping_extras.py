@@ -271,3 +271,32 @@ def test_unknown_extra(written: str) -> None:
     """A name that is none of them is refused, with those that there are."""
     with pytest.raises(ConfigError, match="DICOMCAST_MAPPING__EXTRAS: write some of study-id, encounter"):
         load_offline_settings({"DICOMCAST_MAPPING__EXTRAS": written})
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {"note": [{"text": ["CT"]}, "CT", None]},
+        {"description": {"a": 1}},
+        {"extension": [{"url": ["x"]}, "x", None]},
+        {"extension": "x"},
+        {"encounter": "x"},
+        {"encounter": {"identifier": ["x"]}},
+        {"encounter": {"type": "Encounter", "identifier": {"type": ["x"]}}},
+        {
+            "series": [
+                {"uid": "1.2.9", "modality": {"code": ["x"]}, "instance": [{"uid": "1.2.9.1", "sopClass": ["x"]}]}
+            ]
+        },
+    ],
+)
+def test_junk_of_others_does_no_harm(junk: Any) -> None:
+    """What stands in a study may be anything: with everything asked for, ours is added, and nothing raises."""
+    rules = Rules("", extras=ALL, compat=True)
+    sex = {"00100046": {"vr": "SQ", "Value": [code("248153007", "SCT", "Male")]}}
+    told = {"AdmissionID": "V1", "StudyDescription": "CT", "NumberOfFrames": 2, "00100043": [sex]}
+    found = merged(merged(None, rules) | junk, rules, **told)
+    assert (found["description"], {"text": "CT"} in found["note"]) == ("CT", True)
+    assert any(isinstance(one, dict) and str(one.get("url")).startswith("http") for one in found["extension"])
+    assert found["series"][0]["instance"][0]["extension"] == [{"url": FRAMES, "valueInteger": 2}]
+    assert merged(found, rules, **told) == found

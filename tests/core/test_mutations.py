@@ -100,7 +100,7 @@ def test_law_6_on_real_metadata(changed: list[dict[str, Any]]) -> None:
             instances.append(instance_of(select(metadata)))
         except Rejected as refused:
             event(refused.reason)
-    bundle, issues = bundle_of(instances, SITE, "https://dicom.example")
+    bundle, issues = bundle_of(instances, SITE, archive="https://dicom.example")
     assert problems(bundle) == []
     assert all(len(issue.tag) == 8 and issue.rule for issue in issues)
     for issue in issues:
