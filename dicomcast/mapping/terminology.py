@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import Any
 
 from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does not export it
@@ -31,7 +30,6 @@ DCM = "http://dicom.nema.org/resources/ontology/DCM"
 SNOMED_CT = "http://snomed.info/sct"
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
-_DATA = files("dicomcast.mapping") / "data"
 # What an image of these classes is of, it states for its frames (PS3.3 C.7.6.16.2.8).
 _FRAMED = re.compile("(Enhanced|XRay3D|BreastTomosynthesis|BreastProjection).*(Image|Volume)Storage.*")
 
@@ -39,7 +37,9 @@ _FRAMED = re.compile("(Enhanced|XRay3D|BreastTomosynthesis|BreastProjection).*(I
 @cache
 def _data(name: str) -> dict[str, Any]:
     """A table that pydicom lacks; its file says where it is from."""
-    table: dict[str, Any] = json.loads((_DATA / f"{name}.json").read_text("utf-8"))
+    from importlib.resources import files  # here, since a start without a study needs none of it
+
+    table: dict[str, Any] = json.loads((files("dicomcast.mapping") / f"data/{name}.json").read_text("utf-8"))
     return table
 
 

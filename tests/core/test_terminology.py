@@ -11,6 +11,7 @@ from pydicom.sr._concepts_dict import concepts  # the names and codes that PS3.1
 from dicomcast.mapping.terminology import (
     body_site,
     coding_system,
+    has_frames,
     is_acquisition,
     modality,
     modality_of,
@@ -97,6 +98,32 @@ def test_modality_that_a_sop_class_implies(sop_class: str, code: str) -> None:
 def test_rank_of_a_sop_class(sop_class: str, expected: int) -> None:
     """Acquired images speak before other images and signals, documents speak last."""
     assert rank(sop_class) == expected
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "framed"),
+    [
+        (f"{STORAGE}4.1", True),
+        (f"{STORAGE}2.1", True),
+        (f"{STORAGE}13.1.3", True),
+        (f"{STORAGE}6.2", True),
+        (CT, False),
+        (f"{STORAGE}88.22", False),
+        ("1.2.3", False),
+    ],
+)
+def test_classes_whose_frames_state_their_anatomy(sop_class: str, framed: bool) -> None:
+    """Enhanced images state region and side frame by frame; an Enhanced SR is none."""
+    assert has_frames(sop_class) is framed
+
+
+def test_tables_say_where_they_are_from() -> None:
+    """Each table that pydicom lacks is a file, with its source and edition."""
+    names = sorted(one.name for one in (files("dicomcast.mapping") / "data").iterdir())
+    assert names == ["body_parts.json", "coding_schemes.json", "modalities.json"]
+    for name in names:
+        table = json.loads((files("dicomcast.mapping") / f"data/{name}").read_text("utf-8"))
+        assert table["source"].startswith("DICOM PS3.") and table["edition"] and table["about"]
 
 
 def test_coding_systems_are_case_sensitive_and_closed() -> None:
