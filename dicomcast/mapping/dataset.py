@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from dicomcast.mapping.tags import has_backslashes
+from dicomcast.mapping.tags import has_backslashes, has_values
 from dicomcast.model import Issue, Metadata, Severity
 
 __all__ = ["Dataset", "clean", "string_value"]
@@ -69,7 +69,8 @@ class Dataset:
             values = [values]
         if any(isinstance(value, str) and "\\" in value for value in values) and not has_backslashes(tag):
             self.warn(tag, "backslash")
-            values = [part for value in values for part in (value.split("\\") if isinstance(value, str) else [value])]
+            if has_values(tag):
+                values = [part for one in values for part in (one.split("\\") if isinstance(one, str) else [one])]
         return values
 
     def text(self, tag: str) -> str:

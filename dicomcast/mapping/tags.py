@@ -6,9 +6,9 @@ import re
 from functools import cache
 from typing import Any
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 
-__all__ = ["canonical", "has_backslashes", "tag"]
+__all__ = ["canonical", "has_backslashes", "has_values", "tag"]
 
 _TAG = re.compile("[0-9A-Fa-f]{8}")
 
@@ -38,9 +38,16 @@ def tag(keyword: str) -> str:
 
 @cache
 def has_backslashes(tag: str) -> bool:
-    """Whether a backslash in an attribute is one, and does not stand between values (PS3.5 §6.2, §6.4)."""
+    """Whether a backslash may stand in an attribute: elsewhere it is none, but separates values (PS3.5 §6.2, §6.4)."""
     number = int(tag, 16)
     return not dictionary_has_tag(number) or dictionary_VR(number) in ("LT", "ST", "UR", "UT")
+
+
+@cache
+def has_values(tag: str) -> bool:
+    """Whether an attribute may have several values; names have them, whether they may or not."""
+    number = int(tag, 16)
+    return dictionary_has_tag(number) and (dictionary_VM(number) != "1" or dictionary_VR(number) == "PN")
 
 
 def canonical(metadata: dict[str, Any], depth: int = 8) -> dict[str, Any]:

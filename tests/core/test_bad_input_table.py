@@ -102,7 +102,11 @@ TABLE: list[tuple[str, str, Any, str, Any, str]] = [
     # Text
     ("LO as a number", "PatientID", one(123), "Patient.identifier", "123", ""),
     ("several values where one may be", "StudyDescription", {"vr": "LO", "Value": ["a", "b"]}, DESCRIPTION, "a", ""),
-    ("a backslash for several values", "StudyDescription", one("a\\b"), DESCRIPTION, "a", "backslash"),
+    ("a backslash where several values may be", "NameOfPhysiciansReadingStudy", one("Doe^Jane\\Roe^Rick", "PN"),
+     "ImagingStudy.interpreter",
+     [{"type": "Practitioner", "display": "Jane Doe"}, {"type": "Practitioner", "display": "Rick Roe"}], "backslash"),
+    ("a backslash where one value may be", "StudyDescription", one("a\\b"), DESCRIPTION, "a\\b", "backslash"),
+    ("a backslash in what identifies", "PatientID", one("a\\b"), "Patient.identifier", "a\\b", "backslash"),
     ("a backslash where it may be", "DocumentTitle", one("a\\b", "ST"), TITLE, "a\\b", ""),
     ("LO of more than 64 characters", "StudyDescription", one("x" * 70), DESCRIPTION, "x" * 70, ""),
     ("CS in lower case", "Modality", one("ct", "CS"), "ImagingStudy.series.modality", CT, ""),
