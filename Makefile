@@ -58,7 +58,8 @@ bench: $(VENV)/.dev ## Measure, as ratios within one run.
 soak: $(VENV)/.dev ## The property tests, and the command killed and paused at random, for long.
 	DICOMCAST_TEST_PROFILE=soak $(BIN)/pytest --timeout 3600 \
 		tests/sync/test_convergence*.py tests/sync/test_state_machine.py tests/feed/test_change_feed_laws.py \
-		tests/core/test_junk.py tests/cli/test_crash.py tests/cli/test_two_workers.py
+		tests/core/test_junk.py tests/core/test_mutations.py tests/core/test_order.py \
+		tests/cli/test_crash.py tests/cli/test_two_workers.py
 
 docs: $(VENV)/.dev ## Write the generated pages.
 	$(BIN)/python docs/generate.py

@@ -76,9 +76,12 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
     """The mapping's rules as the settings have them."""
     return Rules(
         patient_system=patient.system or "",
+        accession_system=mapping.accession_system or "",
         issuers=patient.issuers,
         surrogate=patient.missing_id == "surrogate",
         timezone=ZoneInfo(mapping.timezone) if mapping.timezone else None,
+        extras=frozenset(mapping.extras),
+        compat=mapping.compat,
         strict=mapping.strict,
     )
 

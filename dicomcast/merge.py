@@ -16,21 +16,15 @@ from typing import Any
 
 from dicomcast.identity import origin, origin_of, owns, sourced
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.imaging_study import (
-    ACCESSION,
-    INSTANCE_ELEMENTS,
-    SERIES_ELEMENTS,
-    STUDY_ELEMENTS,
-    instance_elements,
-    names_sides,
-    series_elements,
-    study_elements,
-)
+from dicomcast.mapping.instance import INSTANCE
+from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.series import SERIES, names_sides
+from dicomcast.mapping.study import ACCESSION, STUDY, STUDY_ID, VISIT
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
 from dicomcast.mapping.values import JSON, is_id, without_empty
-from dicomcast.model import Instance, InstanceKey, Issue, Severity, StudyDelta, StudyKey
+from dicomcast.model import Extra, Instance, InstanceKey, Issue, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to, listed, overlay, replace_ours
 
 __all__ = ["Draft", "Links", "draft", "merge_study"]
@@ -64,6 +58,11 @@ class _Series:
     @property
     def speaker(self) -> InstanceKey:
         return InstanceKey(self.uid, min(self.instances, key=lambda uid: _voice(uid, self.instances[uid])))
+
+    @property
+    def names_sides(self) -> bool:
+        sop_class = _sop_class(self.instances[self.speaker.instance_uid]) if self.instances else ""
+        return names_sides(self.attributes.get("modality"), sop_class)
 
 
 @dataclass(slots=True)
@@ -118,16 +117,17 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str,
         for key, instance in delta.instances.items()
         if instance.metadata is not None
     }
-    _put(series, datasets)
+    _put(series, datasets, rules)
     missing = set(delta.instances.keys() - datasets.keys())
     changed = held | {key.series_uid for key in delta.deleted}
     for one in series.values():
-        if one.instances and one.speaker in datasets:
+        speaks = one.speaker if one.instances else None
+        if speaks in datasets:
             images = (dataset for key, dataset in datasets.items() if key.series_uid == one.uid)
-            one.elements = series_elements(datasets[one.speaker], rules, images)
-        elif one.instances and one.ours and one.speaker not in spoke:
-            missing.add(one.speaker)
-        if one.uid in claimed or (one.ours and one.uid in changed and names_sides(one.attributes)):
+            one.elements = SERIES.elements(Facts(datasets[speaks], rules, images=images))
+        elif speaks and one.ours and speaks not in spoke:
+            missing.add(speaks)
+        if one.uid in claimed or (one.ours and one.uid in changed and one.names_sides):
             missing |= one.keys - datasets.keys()
 
     left = [one for one in series.values() if one.instances or not one.ours]
@@ -168,11 +168,12 @@ def _remove(series: dict[str, _Series], delta: StudyDelta) -> None:
             series[key.series_uid].instances.pop(key.instance_uid, None)
 
 
-def _put(series: dict[str, _Series], datasets: dict[InstanceKey, Dataset]) -> None:
+def _put(series: dict[str, _Series], datasets: dict[InstanceKey, Dataset], rules: Rules) -> None:
+    owned = INSTANCE.owned(rules)
     for key, dataset in datasets.items():
         one = series.setdefault(key.series_uid, _Series(key.series_uid, {"uid": key.series_uid}, {}, ours=True))
         before = one.instances.get(key.instance_uid, {"uid": key.instance_uid})
-        one.instances[key.instance_uid] = overlay(before, instance_elements(dataset), INSTANCE_ELEMENTS)
+        one.instances[key.instance_uid] = overlay(before, INSTANCE.elements(Facts(dataset, rules)), owned)
 
 
 def _speaker(series: Iterable[_Series]) -> InstanceKey | None:
@@ -188,9 +189,13 @@ def _speaker(series: Iterable[_Series]) -> InstanceKey | None:
 
 def _voice(uid: str, instance: JSON) -> tuple[int, float, str]:
     """The order in which the instances of a series speak."""
+    return rank(_sop_class(instance)), _number(instance), uid
+
+
+def _sop_class(instance: JSON) -> str:
     sop_class = instance.get("sopClass")
     code = sop_class.get("code") if isinstance(sop_class, dict) else None
-    return rank(str(code or "").removeprefix("urn:oid:")), _number(instance), uid
+    return str(code or "").removeprefix("urn:oid:")
 
 
 def _number(element: JSON) -> float:
@@ -216,11 +221,12 @@ def merge_study(
     owned = existing is None or owns(key, existing)
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
-        study = _lay_study_over(study, study_elements(content.dataset, rules, key.study_uid), owned=owned)
+        elements = STUDY.elements(Facts(content.dataset, rules, key.study_uid))
+        study = _lay_study_over(study, elements, rules, owned=owned)
     mark = replace(links, endpoint="") if owned else links
-    series = [_lay_series_over(one, mark) for one in content.series]
+    series = [_lay_series_over(one, rules, mark) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
-    study = overlay(study, {"modality": _modalities(series)}, ())
+    study = overlay(study, {"modality": _modalities(series, everything=Extra.ALL_MODALITIES in rules.extras)}, ())
     derived: JSON = {
         "numberOfSeries": len(series),
         "numberOfInstances": sum(map(_count, series)),
@@ -260,22 +266,33 @@ def _subject(before: Any, subject: JSON, base: str) -> JSON:
     return subject
 
 
-def _lay_study_over(before: JSON, elements: JSON, *, owned: bool) -> JSON:
-    uid, *accessions = elements["identifier"]
+def _lay_study_over(before: JSON, elements: JSON, rules: Rules, *, owned: bool) -> JSON:
+    uid, *others = elements["identifier"]
     requests = elements.get("basedOn", [])
-    known = [*accessions, *(one["identifier"] for one in requests)]
+    known = [*others, *(one["identifier"] for one in requests)]
     systems = None if owned else ["", *(one.get("system", "") for one in known)]
     # One that stands says all that ours would say, whoever wrote it and whatever else it says.
     standing = [one for one in listed(before.get("identifier")) if _same_identifier(one, uid)]
     lists = {
         "identifier": replace_ours(
             before.get("identifier"),
-            [*(standing or [uid]), *accessions],
-            lambda item: item in standing or _is_accession(item, systems),
+            [*(standing or [uid]), *others],
+            lambda item: item in standing or _is_accession(item, systems) or _is_study_id(item),
         ),
         "basedOn": replace_ours(before.get("basedOn"), requests, lambda item: _is_request(item, systems)),
     }
-    return overlay(before, without_empty(elements | lists), STUDY_ELEMENTS | {"identifier"})
+    ours = STUDY.owned(rules)
+    if rules.compat:
+        notes = elements.get("note", [])
+        said = [before.get("description"), *(note["text"] for note in notes)]
+        lists["note"] = replace_ours(before.get("note"), notes, lambda item: _is_note(item, said))
+        ours |= {"note"}
+    visit = before.get("encounter")
+    if visit and not _is_visit(visit):
+        lists["encounter"] = visit
+    elif owned and Extra.ENCOUNTER in rules.extras:
+        ours |= {"encounter"}
+    return overlay(before, without_empty(elements | lists), ours)
 
 
 def _same_identifier(one: Any, other: JSON) -> bool:
@@ -297,6 +314,24 @@ def _is_accession(identifier: Any, systems: Collection[str] | None) -> bool:
     return any(isinstance(one, dict) and one | ours == one for one in codings)
 
 
+def _is_study_id(identifier: JSON) -> bool:
+    """Whether we wrote a StudyID: by our own words for its type."""
+    return identifier.get("type") == STUDY_ID and "system" not in identifier
+
+
+def _is_visit(encounter: Any) -> bool:
+    """Whether we wrote an `encounter`: we know the number of a visit, and never its resource."""
+    if not isinstance(encounter, dict) or not _members(encounter) <= {"type", "identifier"}:
+        return False
+    identifier = encounter.get("identifier")
+    return isinstance(identifier, dict) and identifier.get("type") == VISIT
+
+
+def _is_note(note: JSON, said: Collection[Any]) -> bool:
+    """Whether a note is a description and nothing else, as DICOM Cast wrote them: no author and no time."""
+    return _members(note) == {"text"} and note["text"] in said
+
+
 def _is_request(reference: JSON, systems: Collection[str] | None) -> bool:
     """Whether we wrote a `basedOn`: we know the accession number of a request, and never its resource."""
     return _members(reference) <= {"type", "identifier"} and _is_accession(reference.get("identifier"), systems)
@@ -307,11 +342,11 @@ def _members(element: JSON) -> set[str]:
     return {name for name in element if name not in ("id", "extension") and not name.startswith("_")}
 
 
-def _lay_series_over(one: _Series, mark: Links) -> JSON:
+def _lay_series_over(one: _Series, rules: Rules, mark: Links) -> JSON:
     """The element of a series. In a study of somebody else, `mark` has the Endpoint that tells it is ours."""
     if not one.ours:
         return one.before
-    element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES_ELEMENTS)
+    element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES.owned(rules))
     if one.instances:
         instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
         odd = _split(one.before.get("instance"))[1]
@@ -325,10 +360,9 @@ def _count(series: JSON) -> int:
     return count if isinstance(count, int) else len(listed(series.get("instance")))
 
 
-def _modalities(series: list[JSON]) -> list[JSON]:
-    """The distinct acquisition modalities of the series: (0008,0061) never occurs in an instance."""
+def _modalities(series: list[JSON], *, everything: bool) -> list[JSON]:
+    """The distinct modalities of the series, of acquisition alone or `everything`: (0008,0061) is in no instance."""
     modalities = (element.get("modality") for element in series)
     codes = (one.get("code") for one in modalities if isinstance(one, dict))
-    return [
-        modality(code) for code in sorted({code for code in codes if isinstance(code, str)}) if is_acquisition(code)
-    ]
+    distinct = sorted({code for code in codes if isinstance(code, str)})
+    return [modality(code) for code in distinct if everything or is_acquisition(code)]

@@ -14,6 +14,7 @@ __all__ = [
     "Cursor",
     "Entry",
     "EntryState",
+    "Extra",
     "Instance",
     "InstanceKey",
     "Issue",
@@ -47,6 +48,24 @@ class EntryState(StrEnum):
     REPLACED = "replaced"
     DELETED = "deleted"
     OTHER = "other"
+
+
+class Extra(StrEnum):
+    """An element that is mapped only where a site asks for it: it is noise, private, or ambiguous elsewhere."""
+
+    STUDY_ID = "study-id"
+    ENCOUNTER = "encounter"
+    ALL_MODALITIES = "all-modalities"
+    SEX_PARAMETERS = "sex-parameters"
+    DEVICE = "device"
+    IMAGE_TYPE = "image-type"
+    FRAMES = "frames"
+    OTHER_IDS = "other-ids"
+    OTHER_NAMES = "other-names"
+    UNKNOWN_GENDER = "unknown-gender"
+    GENDER_IDENTITY = "gender-identity"
+    BIRTH_TIME = "birth-time"
+    ANIMAL = "animal"
 
 
 class Severity(StrEnum):

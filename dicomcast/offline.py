@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dicomcast.bundle import Method, Write, transaction
-from dicomcast.identity import patient_id, study_id
+from dicomcast.identity import endpoint_id, patient_id, patient_source, study_id
+from dicomcast.mapping.endpoint import endpoint
 from dicomcast.mapping.patient import patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON
@@ -17,17 +18,24 @@ __all__ = ["bundle_of"]
 
 
 def bundle_of(
-    instances: Iterable[tuple[str, Instance]], rules: Rules, *, version: Version = R4
+    instances: Iterable[tuple[str, Instance]], rules: Rules, *, archive: str = "", version: Version = R4
 ) -> tuple[JSON, list[Issue]]:
-    """The Patients and ImagingStudies of (StudyInstanceUID, instance) pairs, and what is odd in the data."""
+    """The Patients and ImagingStudies of (StudyInstanceUID, instance) pairs, and what is odd in the data.
+
+    With the base URL of an `archive` they are what `run` writes for it, its Endpoint first.
+    """
     studies: dict[str, dict[InstanceKey, Instance]] = {}
     for study_uid, instance in instances:
         studies.setdefault(study_uid, {})[instance.key] = instance
     writes: dict[str, Write] = {}
     issues: list[Issue] = []
+    if archive:
+        service = endpoint(archive) | {"id": endpoint_id(archive, "")}
+        writes[service["id"]] = Write(Method.PUT, version.write(service))
     for study_uid, held in sorted(studies.items()):
-        key = StudyKey("", "", study_uid)
-        content = draft(None, StudyDelta(key, held, snapshot=True), rules, "")
+        key = StudyKey(archive, "", study_uid)
+        at = f"Endpoint/{endpoint_id(archive, '')}" if archive else ""
+        content = draft(None, StudyDelta(key, held, snapshot=True), rules, at)
         desired = patient(content.dataset, rules, study_uid) if content.dataset is not None else None
         if desired is None:
             issues += content.issues
@@ -36,7 +44,9 @@ def bundle_of(
         desired["id"] = patient_id(identifier.get("system", ""), identifier["value"])
         logical = {name: value for name, value in identifier.items() if name in ("system", "value")}
         subject = {"reference": f"Patient/{desired['id']}", "type": "Patient", "identifier": logical}
-        study = merge_study(None, content, key, rules, Links(subject, "", ""), study_id(key))
+        study = merge_study(None, content, key, rules, Links(subject, at, archive), study_id(key))
+        if archive:
+            desired["meta"] = {"source": patient_source(archive, study_uid, study.get("started", "")[:19])}
         writes.setdefault(desired["id"], Write(Method.PUT, version.write(desired)))
         writes[study["id"]] = Write(Method.PUT, version.write(study))
         issues += content.issues

@@ -12,10 +12,11 @@ from dicomcast.mapping.values import JSON
 
 __all__ = ["leads_to", "listed", "overlay", "replace_ours", "target_of"]
 
-# The only extensions that we write ourselves; any other is somebody else's, also on our elements.
+# The only extensions that we write on elements; any other there is somebody else's.
 _OURS = (
     "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
     "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation",
+    "http://hl7.org/fhir/StructureDefinition/patient-birthTime",
 )
 
 # A relative reference, perhaps to one version (R4 references.html#literal). The id goes into the path of a request.
@@ -24,7 +25,18 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
-    """`existing` with its `owned` members as `desired` has them: a member that `desired` lacks goes."""
+    """`existing` with its `owned` members as `desired` has them: a member that `desired` lacks goes.
+
+    An extension of the object itself is owned by its URL.
+    """
+    extensions = existing.get("extension")
+    if isinstance(extensions, list):
+        ours = {*owned, *(one["url"] for one in desired.get("extension", []))}
+        merged = replace_ours(extensions, desired.get("extension", []), lambda one: str(one.get("url")) in ours)
+        desired = desired | {"extension": merged}
+        if not merged:
+            existing = {key: value for key, value in existing.items() if key != "extension"}
+            del desired["extension"]
     kept = {key: value for key, value in existing.items() if key in desired or key not in owned}
     return kept | {key: _settle(existing.get(key), value) for key, value in desired.items()}
 

@@ -17,7 +17,7 @@ from dicomcast.errors import Rejected
 from dicomcast.fhir import FhirServer, Identifier, has_identifier, version_of
 from dicomcast.identity import origin_of, patient_id, patient_source, patient_spoken_for, sourced
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.patient import PATIENT_ELEMENTS, patient
+from dicomcast.mapping.patient import PATIENT, patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
@@ -128,7 +128,8 @@ class Patients:
 
     async def _find(self, identifier: Identifier) -> list[JSON]:
         """The Patients of an identifier. Not every server can search for every character: we know our own by its id."""
-        matches = await self._memory.get("Patient", identifier)
+        found = await self._memory.get("Patient", identifier)
+        matches = [one for one in found if not (self._ours(one) and _is_other(one, identifier))]
         if matches or escape(identifier[1]) == identifier[1]:
             return matches
         own = await self._fhir.read("Patient", patient_id(*identifier))
@@ -170,7 +171,7 @@ class Patients:
         return []
 
     def _write(self, existing: JSON, claim: _Claim) -> list[Write]:
-        after = overlay(existing, _with_identifier(existing, claim.desired), PATIENT_ELEMENTS)
+        after = overlay(existing, _with_identifier(existing, claim.desired), PATIENT.owned(self._rules))
         if patient_spoken_for(existing) != claim.turn:
             after["meta"] = sourced(existing.get("meta"), self._source(claim))
         return _changed(existing, after)
@@ -248,10 +249,25 @@ class Patients:
         return patient(Dataset(instance.metadata), self._rules, key.study_uid)
 
 
+def _identifiers(resource: JSON) -> list[Identifier]:
+    """All that a resource carries, of any type, since anyone may have written it."""
+    carried = (one for one in listed(resource.get("identifier")) if isinstance(one, dict))
+    return [(one.get("system", ""), one.get("value", "")) for one in carried]
+
+
+def _is_other(resource: JSON, identifier: Identifier) -> bool:
+    """Whether a Patient that we wrote has an identifier only from OtherPatientIDs, which may be anybody's."""
+    identifiers = [one for one in listed(resource.get("identifier")) if isinstance(one, dict)]
+    found = [one for one in identifiers if (one.get("system", ""), one.get("value")) == identifier]
+    return bool(found) and all(one.get("use") == "secondary" for one in found)
+
+
 def _with_identifier(existing: JSON, desired: JSON) -> JSON:
-    ours = identifier_of(desired)
+    ours = _identifiers(desired)
     identifiers = replace_ours(
-        existing.get("identifier"), desired["identifier"], lambda one: (one.get("system"), one.get("value")) == ours
+        existing.get("identifier"),
+        desired["identifier"],
+        lambda one: (one.get("system", ""), one.get("value", "")) in ours,
     )
     return desired | {"identifier": identifiers}
 

@@ -22,6 +22,7 @@ from dicomcast.settings_sources import DELIMITER, PREFIX, Given, explain, printe
 from dicomcast.settings_values import (
     Address,
     Duration,
+    Extras,
     HttpUrl,
     Issuers,
     LogLevel,
@@ -167,6 +168,18 @@ class MappingSettings(Group):
     timezone: Zone | None = Field(
         default=None,
         description="The zone of times whose dataset has no TimezoneOffsetFromUTC; unset, only their date is mapped.",
+    )
+    accession_system: Uri | None = Field(
+        default=None, description="The system of AccessionNumber where no issuer says otherwise; unset, it has none."
+    )
+    extras: Extras = Field(
+        default=(),
+        description="What is mapped beside the usual; [the mapping](mapping.md) says what each of them is.",
+    )
+    compat: bool = Field(
+        default=False,
+        description="Whether StudyDescription stands in `ImagingStudy.note` too, where queries made for DICOM Cast "
+        "look for it.",
     )
 
 

@@ -119,6 +119,8 @@ def printed(value: object) -> str:
             return value.isoformat()
         case str() | SecretStr():
             return str(value)
+        case list() | tuple():
+            return ", ".join(map(printed, value))
         case _:
             return json.dumps(value)
 

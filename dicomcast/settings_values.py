@@ -16,10 +16,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from dicomcast.durations import parse_duration
+from dicomcast.model import Extra
 
 __all__ = [
     "Address",
     "Duration",
+    "Extras",
     "HttpUrl",
     "Issuers",
     "LogLevel",
@@ -81,6 +83,14 @@ def _issuers(value: object) -> object:
         return json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError('write JSON, such as {"HOSPITAL-A": "urn:oid:1.2.3"}') from None
+
+
+def _extras(value: object) -> object:
+    names = value.replace(",", " ").split() if isinstance(value, str) else value
+    known = list(Extra)
+    if not isinstance(names, list | tuple) or not all(name in known for name in names):
+        raise ValueError(f"write some of {', '.join(known)}")
+    return tuple(names)
 
 
 def _zone(name: str) -> str:
@@ -145,6 +155,12 @@ Address = Annotated[str, Field(pattern=r"^[0-9A-Za-z.:-]+$"), Written("an IP add
 HttpUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
 Uri = Annotated[str, AfterValidator(_absolute_uri), Written("an absolute URI")]
 Issuers = Annotated[dict[str, Uri], NoDecode, BeforeValidator(_issuers), Written("JSON (in TOML, a table)")]
+Extras = Annotated[
+    tuple[Extra, ...],
+    NoDecode,
+    BeforeValidator(_extras),
+    Written("some of " + ", ".join(f"`{one}`" for one in Extra) + " (in TOML, an array)"),
+]
 Zone = Annotated[str, AfterValidator(_zone), Written("an IANA time zone, such as `Europe/Berlin`")]
 SqliteUrl = Annotated[str, AfterValidator(_sqlite_url), Written("`sqlite:///FILE`")]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Written("a duration, such as `30s` or `1h30m`")]

@@ -10,6 +10,9 @@ import click
 import typer
 
 from dicomcast import cli
+from dicomcast.mapping.rows import Row
+from dicomcast.mapping.table import TABLES
+from dicomcast.mapping.tags import tag
 from dicomcast.metrics import INSTRUMENTS
 from dicomcast.settings import Settings
 from dicomcast.settings_sources import DELIMITER, PREFIX, Variable, variables
@@ -91,8 +94,39 @@ def metrics_page() -> str:
     return METRICS + "\n" + "\n".join(rows) + "\n"
 
 
+MAPPING = """\
+# Mapping
+
+What each element of FHIR R4 (and R4B) is made of, by the functions that make it. A study and a series have their
+attributes from the instance that speaks for them, as [the design](../explanation/design.md) tells. A value that breaks
+a rule is left out, and told by `map --issues`. No other element is written: no address, telephone number, comment or
+death of a Patient, no Practitioner, Procedure or Specimen. The [golden files](../../tests/golden) show it by example.
+
+Sources: *R4 mappings* are those of <https://hl7.org/fhir/R4/imagingstudy-mappings.html> with their misprints mended,
+PS3.x the parts of DICOM, *v2-to-FHIR* the maps of HL7 v2 segments, *MADO* the manifest of IHE Radiology. An *extra* is
+mapped only where [`MAPPING__EXTRAS`](settings.md#mapping) names it.
+"""
+
+
+def mapping_page() -> str:
+    """Make the page of the mapping: a table for each kind of object."""
+    sections = [MAPPING]
+    for table in TABLES:
+        rows = ["| Element | DICOM | Rule | Source |", "|---|---|---|---|", *map(_element, table.rows)]
+        sections.append(f"## {table.path}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(sections)
+
+
+def _element(row: Row) -> str:
+    name, _, part = row.element.partition(":")
+    element = f"`{name}`" + (f" ({part})" if part else "") + (f", extra `{row.extra}`" if row.extra else "")
+    attributes = "<br>".join(f"{keyword} ({tag(keyword)[:4]},{tag(keyword)[4:]})" for keyword in row.attributes)
+    return f"| {element} | {attributes} | {' '.join(row.rule.split())} | {row.clause} |"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_page,
+    "reference/mapping.md": mapping_page,
     "reference/metrics.md": metrics_page,
     "reference/settings.md": settings_page,
 }

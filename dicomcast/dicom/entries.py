@@ -10,7 +10,7 @@ from dicomcast.dicom.ticks import ticks
 from dicomcast.errors import NotItself, Retriable
 from dicomcast.identity import DEFAULT_PARTITION
 from dicomcast.mapping.dataset import clean
-from dicomcast.mapping.tags import select
+from dicomcast.mapping.table import select
 from dicomcast.model import Action, Entry, EntryState
 
 __all__ = ["entries", "entry"]

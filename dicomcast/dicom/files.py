@@ -14,7 +14,8 @@ from pydicom.errors import InvalidDicomError
 from dicomcast.errors import Rejected
 from dicomcast.http import parse_json
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.tags import MAPPED, select, tag
+from dicomcast.mapping.table import MAPPED, select
+from dicomcast.mapping.tags import tag
 from dicomcast.model import Instance, InstanceKey, Metadata
 
 __all__ = ["find", "instance_of", "read"]

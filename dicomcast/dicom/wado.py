@@ -8,7 +8,8 @@ from urllib.parse import quote
 from dicomcast.errors import NotFound, Rejected, Retriable, Stumbled
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.tags import select, tag
+from dicomcast.mapping.table import select
+from dicomcast.mapping.tags import tag
 from dicomcast.model import Instance, InstanceKey, StudyDelta, StudyKey
 
 __all__ = ["Dicomweb"]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from dicomcast.mapping.tags import has_backslashes, has_values
 from dicomcast.model import Issue, Metadata, Severity
 
 __all__ = ["Dataset", "clean", "string_value"]
@@ -17,11 +18,13 @@ __all__ = ["Dataset", "clean", "string_value"]
 # Control characters are illegal in DICOM text but for TAB, LF, FF, CR (PS3.5 §6.1.3); FHIR has no FF. Lone
 # surrogates cannot be written as UTF-8 at all; U+FFFD only says that something was lost before.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
-_INTEGER = re.compile(r"[+-]?\d{1,12}(\.0*)?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
 
 
 def clean(text: str) -> str:
     """Without padding, NULs, control characters and lone surrogates; a new page is a new line."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
     return _UNPRINTABLE.sub("", text.replace("\f", "\n")).strip()
 
 
@@ -58,23 +61,30 @@ class Dataset:
             return []
         values = element.get("Value")
         if values is None:
+            if "BulkDataURI" in element or "InlineBinary" in element:
+                self.warn(tag, "bulk-data")
             return []
         if not isinstance(values, list):
             self.warn(tag, "value-not-a-list")
             values = [values]
+        if any(isinstance(value, str) and "\\" in value for value in values) and not has_backslashes(tag):
+            self.warn(tag, "backslash")
+            if has_values(tag):
+                values = [part for one in values for part in (one.split("\\") if isinstance(one, str) else [one])]
         return values
 
     def text(self, tag: str) -> str:
         """The first value as clean text, "" if there is none."""
-        return next(self._texts(tag), "")
+        values = self.slots(tag)  # most attributes are absent, most calls are of this
+        return next(self._texts(tag, values), "") if values else ""
 
     def texts(self, tag: str) -> list[str]:
         """All values of a multi-valued attribute as clean text, empty ones left out."""
-        return [part for text in self._texts(tag) for part in map(clean, text.split("\\")) if part]
+        return list(self._texts(tag, self.slots(tag)))
 
-    def _texts(self, tag: str) -> Iterator[str]:
-        for value in self.values(tag):
-            text = string_value(value)
+    def _texts(self, tag: str, values: list[Any]) -> Iterator[str]:
+        for value in values:
+            text = "" if value is None else string_value(value)
             if text is None:
                 self.warn(tag, "not-text")
             elif text := clean(text):

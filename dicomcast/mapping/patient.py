@@ -1,4 +1,4 @@
-"""Patient attributes as a FHIR R4 Patient, and which Patient a study belongs to.
+"""Patient, and which one a study belongs to.
 
 FHIR has no DICOM mapping for Patient; this follows IHE MADO and the v2-to-FHIR maps of PID.
 """
@@ -8,22 +8,33 @@ from __future__ import annotations
 import re
 
 from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.rows import Facts, Table
 from dicomcast.mapping.rules import Rules
-from dicomcast.mapping.tags import NAME_TO_USE, NAMES_TO_USE, tag
+from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import IDENTIFIER_TYPE
-from dicomcast.mapping.values import JSON, fhir_date, issuer, names, study_identifier, without_empty
+from dicomcast.mapping.values import (
+    JSON,
+    codes,
+    extension,
+    fhir_date,
+    fhir_datetime,
+    issuer,
+    names,
+    study_identifier,
+    without_empty,
+)
+from dicomcast.model import Extra
 
-__all__ = ["PATIENT_ELEMENTS", "patient"]
+__all__ = ["PATIENT", "patient"]
 
-# What we own on a Patient that we may write, beside our identifier.
-PATIENT_ELEMENTS = frozenset("name gender birthDate".split())
+PATIENT = Table("Patient")
 
 # Dates that stand for "unknown" at many sites (1111-11-11 and 1800-01-01 are before anyone's birth anyway).
 _DUMMIES = frozenset({"1900-01-01"})
-
 _TYPE_CODE = re.compile(r"[A-Z]{2,6}")
-
 _GENDER = {"M": "male", "F": "female", "O": "other"}
+_NEUTERED = {"ALTERED": ("neutered", "Neutered"), "UNALTERED": ("intact", "Intact")}
+_EXTENSION = "http://hl7.org/fhir/StructureDefinition/"
 
 
 def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
@@ -31,73 +42,35 @@ def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
 
     None if there is no PatientID (0010,0020) and the site wants no surrogates.
     """
-    identifier = _identifier(dataset, rules, study_uid)
-    if identifier is None:
-        return None
-    sex = dataset.text(tag("PatientSex")).upper()
-    if sex and sex not in _GENDER:
-        dataset.warn(tag("PatientSex"), "unknown-code")
-    return without_empty(
-        {
-            "resourceType": "Patient",
-            "identifier": [identifier],
-            "name": [
-                *_names(dataset, "PatientName", "official"),
-                *_names(dataset, "PatientBirthName", "maiden"),
-                *_names_to_use(dataset),
-            ],
-            "gender": _GENDER.get(sex),
-            "birthDate": _birth_date(dataset),
-        }
-    )
+    elements = PATIENT.elements(Facts(dataset, rules, study_uid))
+    return {"resourceType": "Patient", **elements} if "identifier" in elements else None
 
 
-def _names(dataset: Dataset, keyword: str, use: str) -> list[JSON]:
-    """The first name of an attribute, in all its representations."""
-    return [{"use": use, **one} for one in next(filter(None, names(dataset, keyword)), [])]
+PATIENT.counted(
+    "meta.source", "", "R4 resource.html#Meta", "The DICOMweb query for the study that the Patient follows."
+)
 
 
-def _names_to_use(dataset: Dataset) -> list[JSON]:
-    """How the patient wants to be called (PS3.3 C.2.3): free text."""
-    texts = (item.text(NAME_TO_USE) for item in dataset.items(NAMES_TO_USE))
-    return [{"use": "usual", "text": text} for text in texts if text]
-
-
-def _birth_date(dataset: Dataset) -> str:
-    """(0010,0030), unless nobody who is examined can have been born then, or it is what sites enter for "unknown"."""
-    born = fhir_date(dataset, "PatientBirthDate")
-    if not born:
-        return ""
-    studied = next(
-        (day for keyword in ("StudyDate", "SeriesDate") if _plausible(day := fhir_date(dataset, keyword))), ""
-    )
-    # Either may be a year, or a year and month: what both tell is compared.
-    common = min(len(born), len(studied))
-    if not _plausible(born) or born[:common] > studied[:common]:
-        dataset.warn(tag("PatientBirthDate"), "implausible")
-        return ""
-    return born
-
-
-def _plausible(day: str) -> bool:
-    return day >= "1850" and day not in _DUMMIES
-
-
-def _identifier(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
-    value = dataset.text(tag("PatientID"))
+@PATIENT.row(
+    "identifier:usual",
+    "PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence",
+    "IHE MADO; v2-to-FHIR PID-3; PS3.3 C.7.1.1, §10.14",
+)
+def _identifier(facts: Facts) -> list[JSON]:
+    """System: the issuer's ISO, UUID or URI; else its name in `PATIENT__ISSUERS`; else `PATIENT__SYSTEM`. Type:
+    IdentifierTypeCode, else MR. Assigner: the issuer's name. Without PatientID the study's UID, of use `temp`, if
+    `PATIENT__MISSING_ID` is `surrogate`."""
+    value = facts.dataset.text(tag("PatientID"))
     if not value:
-        dataset.warn(tag("PatientID"), "missing")
-        return study_identifier(study_uid) | {"use": "temp"} if rules.surrogate else None
-    system, assigner = _authority(dataset, rules)
-    return without_empty(
-        {
-            "use": "usual",
-            "type": {"coding": [_type(dataset)]},
-            "system": system,
-            "value": value,
-            "assigner": without_empty({"display": assigner}),
-        }
-    )
+        facts.dataset.warn(tag("PatientID"), "missing")
+        return [study_identifier(facts.study_uid) | {"use": "temp"}] if facts.rules.surrogate else []
+    system, assigner = _authority(facts.dataset, facts.rules)
+    return [_identified("usual", _type(facts.dataset), system or facts.rules.patient_system, value, assigner)]
+
+
+def _identified(use: str, kind: JSON, system: str, value: str, assigner: str) -> JSON:
+    parts = {"use": use, "type": {"coding": [kind]}, "system": system, "value": value}
+    return without_empty({**parts, "assigner": without_empty({"display": assigner})})
 
 
 def _type(dataset: Dataset) -> JSON:
@@ -115,11 +88,149 @@ def _type(dataset: Dataset) -> JSON:
 
 
 def _authority(dataset: Dataset, rules: Rules) -> tuple[str, str]:
-    """(system, assigner): (0010,0024) by its universal id, else (0010,0021) by the site's table, else the site."""
+    """(system, assigner): (0010,0024) by its universal id, else (0010,0021) by the site's table."""
     name = dataset.text(tag("IssuerOfPatientID"))
     for item in dataset.items(tag("IssuerOfPatientIDQualifiersSequence")):
         system, assigner = issuer(item, rules.issuers)
         if system:
             return system, assigner or name
         name = name or assigner
-    return rules.issuers.get(name) or rules.patient_system, name
+    return rules.issuers.get(name, ""), name
+
+
+@PATIENT.row(
+    "identifier:other",
+    "OtherPatientIDsSequence PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence",
+    "PS3.3 C.7.1.1",
+    extra=Extra.OTHER_IDS,
+)
+def _other_identifiers(facts: Facts) -> list[JSON]:
+    """Secondary, and only with a system of their own: they may be anybody's, and no Patient is found by them. So
+    OtherPatientIDs (0010,1000), which have no issuer, are not read."""
+    known = {(one.get("system"), one["value"]) for one in _identifier(facts)}
+    found: list[JSON] = []
+    for item in facts.dataset.items(tag("OtherPatientIDsSequence")):
+        value = item.text(tag("PatientID"))
+        system, assigner = _authority(item, facts.rules)
+        if value and system and (system, value) not in known:
+            known.add((system, value))
+            found.append(_identified("secondary", _type(item), system, value, assigner))
+    return found
+
+
+@PATIENT.row("name:official", "PatientName", "v2-to-FHIR XPN; PS3.3 C.7.1.1; PS3.5 §6.2.1")
+def _name(facts: Facts) -> list[JSON]:
+    """The first, in its alphabetic, ideographic and phonetic form: one HumanName each, told apart by ISO 21090."""
+    return [{"use": "official", **one} for one in _first(facts.dataset, "PatientName")]
+
+
+def _first(dataset: Dataset, keyword: str) -> list[JSON]:
+    return next(filter(None, names(dataset, keyword)), [])
+
+
+@PATIENT.row("name:maiden", "PatientBirthName", "PS3.3 C.2.3")
+def _birth_name(facts: Facts) -> list[JSON]:
+    """The first, as the name."""
+    return [{"use": "maiden", **one} for one in _first(facts.dataset, "PatientBirthName")]
+
+
+@PATIENT.row("name:usual", "PersonNamesToUseSequence", "PS3.3 C.2.3")
+def _names_to_use(facts: Facts) -> list[JSON]:
+    """NameToUse, how the patient wants to be called: free text."""
+    texts = (item.text(tag("NameToUse")) for item in facts.dataset.items(tag("PersonNamesToUseSequence")))
+    return [{"use": "usual", "text": text} for text in texts if text]
+
+
+@PATIENT.row("name:other", "PatientName OtherPatientNames", "PS3.3 C.7.1.1", extra=Extra.OTHER_NAMES)
+def _other_names(facts: Facts) -> list[JSON]:
+    """The other names, and the further values of the name, without a use: DICOM does not say which."""
+    further = list(filter(None, names(facts.dataset, "PatientName")))[1:]
+    others = [*further, *names(facts.dataset, "OtherPatientNames")]
+    return [form for name in others for form in name]
+
+
+@PATIENT.row("gender", "PatientSex", "v2-to-FHIR PID-8; PS3.3 C.7.1.1")
+def _gender(facts: Facts) -> str:
+    """M, F and O; what is absent or anything else is left out, or `unknown` with the extra `unknown-gender`."""
+    sex = facts.dataset.text(tag("PatientSex")).upper()
+    if sex and sex not in _GENDER:
+        facts.dataset.warn(tag("PatientSex"), "unknown-code")
+    return _GENDER.get(sex, "unknown" if Extra.UNKNOWN_GENDER in facts.rules.extras else "")
+
+
+@PATIENT.row("birthDate", "PatientBirthDate StudyDate SeriesDate", "v2-to-FHIR PID-7; PS3.3 C.7.1.1")
+def _birth_date(facts: Facts) -> str:
+    """Also a year, or year and month. Left out before 1850, after the study, and 19000101: nobody who is examined was
+    born then, or it is what sites enter for "unknown"."""
+    born = fhir_date(facts.dataset, "PatientBirthDate")
+    if not born:
+        return ""
+    dates = [fhir_date(facts.dataset, keyword) for keyword in ("StudyDate", "SeriesDate")]
+    studied = next(filter(_plausible, dates), "")
+    # Either may be a year, or a year and month: what both tell is compared.
+    common = min(len(born), len(studied))
+    if not _plausible(born) or born[:common] > studied[:common]:
+        facts.dataset.warn(tag("PatientBirthDate"), "implausible")
+        return ""
+    return born
+
+
+def _plausible(day: str) -> bool:
+    return day >= "1850" and day not in _DUMMIES
+
+
+@PATIENT.row(
+    "_birthDate",
+    "PatientBirthTime PatientBirthDate StudyDate SeriesDate TimezoneOffsetFromUTC",
+    "HL7 patient-birthTime; PS3.3 C.7.1.1",
+    extra=Extra.BIRTH_TIME,
+)
+def _birth_time(facts: Facts) -> JSON:
+    """The extension patient-birthTime, where there is a birth date and the zone is known."""
+    born = _birth_date(facts)
+    moment = fhir_datetime(facts.dataset, "PatientBirthDate", "PatientBirthTime", facts.rules.timezone) if born else ""
+    told = {"url": f"{_EXTENSION}patient-birthTime", "valueDateTime": moment}
+    return {"extension": [told]} if "T" in moment else {}
+
+
+@PATIENT.row(
+    f"extension:{_EXTENSION}individual-genderIdentity",
+    "GenderIdentitySequence CodingSchemeIdentificationSequence",
+    "PS3.3 C.2.3; HL7 individual-genderIdentity",
+    extra=Extra.GENDER_IDENTITY,
+)
+def _gender_identity(facts: Facts) -> list[JSON]:
+    """Value and comment of each item."""
+    return [
+        extension(
+            f"{_EXTENSION}individual-genderIdentity", value=value, comment=item.text(tag("GenderIdentityComment"))
+        )
+        for item in facts.dataset.items(tag("GenderIdentitySequence"))
+        for value in codes(item, "GenderIdentityCodeSequence")[:1]
+    ]
+
+
+@PATIENT.row(
+    f"extension:{_EXTENSION}patient-animal",
+    "PatientSpeciesDescription PatientSpeciesCodeSequence PatientBreedDescription PatientBreedCodeSequence "
+    "PatientSexNeutered CodingSchemeIdentificationSequence",
+    "HL7 patient-animal; PS3.3 C.7.1.1",
+    extra=Extra.ANIMAL,
+)
+def _animal(facts: Facts) -> list[JSON]:
+    """Species and breed, coded or in words, and whether it is neutered; only with a species."""
+    species = _kind(facts.dataset, "PatientSpecies")
+    if not species:
+        return []
+    status: JSON = {}
+    if found := _NEUTERED.get(facts.dataset.text(tag("PatientSexNeutered")).upper()):
+        status = {
+            "coding": [{"system": "http://hl7.org/fhir/animal-genderstatus", "code": found[0], "display": found[1]}]
+        }
+    breed = _kind(facts.dataset, "PatientBreed")
+    return [extension(f"{_EXTENSION}patient-animal", species=species, breed=breed, genderStatus=status)]
+
+
+def _kind(dataset: Dataset, what: str) -> JSON:
+    coded = codes(dataset, f"{what}CodeSequence")
+    return coded[0] if coded else without_empty({"text": dataset.text(tag(f"{what}Description"))})

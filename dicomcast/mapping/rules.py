@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
+from dicomcast.model import Extra
+
 __all__ = ["Rules"]
 
 
@@ -13,13 +15,18 @@ __all__ = ["Rules"]
 class Rules:
     """Settings of the mapping, as plain values.
 
-    `patient_system` is the system of a PatientID without issuer, `issuers` the systems of local issuer
-    names, `surrogate` whether a study without PatientID gets a Patient of its own, `timezone` the
-    site's zone for times without (0008,0201), `strict` whether a study with an `Issue` is refused.
+    `patient_system` is the system of a PatientID without issuer, `accession_system` that of an
+    AccessionNumber, `issuers` the systems of local issuer names, `surrogate` whether a study without
+    PatientID gets a Patient of its own, `timezone` the site's zone for times without (0008,0201),
+    `extras` what is mapped beside the usual, `compat` whether a study's description is its `note`
+    too, as DICOM Cast had it, `strict` whether a study with an `Issue` is refused.
     """
 
     patient_system: str
+    accession_system: str = ""
     issuers: Mapping[str, str] = field(default_factory=dict)
     surrogate: bool = True
     timezone: tzinfo | None = None
+    extras: frozenset[Extra] = frozenset()
+    compat: bool = False
     strict: bool = False

@@ -1,64 +1,72 @@
-"""The DICOM attributes that are mapped, by keyword. Whatever else an archive sends is dropped when it is read."""
+"""DICOM attributes by keyword."""
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from dicomcast.model import Metadata
+__all__ = ["canonical", "has_backslashes", "has_values", "tag"]
 
-__all__ = ["MAPPED", "NAMES_TO_USE", "NAME_TO_USE", "select", "tag"]
+_TAG = re.compile("[0-9A-Fa-f]{8}")
 
-# PersonNamesToUseSequence (0010,0011) and NameToUse (0010,0012): newer than pydicom's dictionary.
-NAMES_TO_USE = "00100011"
-NAME_TO_USE = "00100012"
+# Attributes of PS3.6 that are newer than pydicom's dictionary.
+_NEWER = {
+    "PersonNamesToUseSequence": "00100011",
+    "NameToUse": "00100012",
+    "GenderIdentitySequence": "00100041",
+    "SexParametersForClinicalUseCategoryComment": "00100042",
+    "SexParametersForClinicalUseCategorySequence": "00100043",
+    "GenderIdentityCodeSequence": "00100044",
+    "GenderIdentityComment": "00100045",
+    "SexParametersForClinicalUseCategoryCodeSequence": "00100046",
+}
 
 
+@cache
 def tag(keyword: str) -> str:
     """The eight hex digits of a DICOM keyword (PS3.6), as DICOM JSON writes them."""
     number = tag_for_keyword(keyword)
-    if number is None:
-        raise LookupError(f"{keyword} is not a DICOM keyword")
-    return f"{number:08X}"
+    if number is not None:
+        return f"{number:08X}"
+    if keyword in _NEWER:
+        return _NEWER[keyword]
+    raise LookupError(f"{keyword} is not a DICOM keyword")
 
 
-MAPPED = frozenset(
-    map(
-        tag,
-        """
-        StudyInstanceUID SeriesInstanceUID SOPInstanceUID SOPClassUID TimezoneOffsetFromUTC
-        CodingSchemeIdentificationSequence
-        StudyDate StudyTime SeriesDate SeriesTime AccessionNumber IssuerOfAccessionNumberSequence
-        StudyDescription SeriesDescription SeriesDescriptionCodeSequence Modality SeriesNumber InstanceNumber
-        ReferringPhysicianName ReferringPhysicianIdentificationSequence
-        NameOfPhysiciansReadingStudy PhysiciansReadingStudyIdentificationSequence
-        PerformingPhysicianName PerformingPhysicianIdentificationSequence
-        OperatorsName OperatorIdentificationSequence
-        ProcedureCodeSequence ReasonForTheRequestedProcedure ReasonForRequestedProcedureCodeSequence
-        RequestAttributesSequence ReferencedRequestSequence
-        InstitutionalDepartmentName PerformedLocation
-        BodyPartExamined AnatomicRegionSequence Laterality ImageLaterality SpecimenDescriptionSequence
-        DocumentTitle ConceptNameCodeSequence ContentLabel ContentDescription
-        PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence
-        PatientName PatientBirthName PatientBirthDate PatientSex
-        """.split(),
-    )
-) | {NAMES_TO_USE}
-
-_STUDY_INSTANCE_UID = tag("StudyInstanceUID")
+@cache
+def has_backslashes(tag: str) -> bool:
+    """Whether a backslash may stand in an attribute: elsewhere it is none, but separates values (PS3.5 §6.2, §6.4)."""
+    number = int(tag, 16)
+    return not dictionary_has_tag(number) or dictionary_VR(number) in ("LT", "ST", "UR", "UT")
 
 
-def select(metadata: dict[str, Any]) -> Metadata:
-    """The mapped attributes of a DICOM JSON dataset: less memory, and no patient data that nobody needs.
+@cache
+def has_values(tag: str) -> bool:
+    """Whether an attribute may have several values; names have them, whether they may or not."""
+    number = int(tag, 16)
+    return dictionary_has_tag(number) and (dictionary_VM(number) != "1" or dictionary_VR(number) == "PN")
 
-    Servers that write tags in lower case, or keywords for tags, are understood.
+
+def canonical(metadata: dict[str, Any], depth: int = 8) -> dict[str, Any]:
+    """A DICOM JSON dataset with its tags as they have to be: some servers write them in lower case, or keywords.
+
+    What is mapped is never below `depth` sequences, whatever else is.
     """
-    if _STUDY_INSTANCE_UID not in metadata:
-        metadata = {_canonical(key): value for key, value in metadata.items()}
-    return {key: metadata[key] for key in MAPPED.intersection(metadata)}
+    return {_canonical(key): _canonical_items(element, depth) for key, element in metadata.items()}
 
 
 def _canonical(key: str) -> str:
+    if _TAG.fullmatch(key):
+        return key.upper()
     number = tag_for_keyword(key)
-    return key.upper() if number is None or keyword_for_tag(number) != key else f"{number:08X}"
+    return key if number is None or keyword_for_tag(number) != key else f"{number:08X}"
+
+
+def _canonical_items(element: Any, depth: int) -> Any:
+    values = element.get("Value") if isinstance(element, dict) else None
+    if not depth or not isinstance(values, list) or not any(isinstance(value, dict) for value in values):
+        return element
+    return {**element, "Value": [canonical(value, depth - 1) if isinstance(value, dict) else value for value in values]}

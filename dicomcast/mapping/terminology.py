@@ -1,16 +1,16 @@
 """Code systems: what DICOM designators, modalities, SOP classes and body parts are called in FHIR.
 
-The tables are pydicom's, which are generated from PS3.6 and PS3.16; only what they lack stands here.
+The tables are pydicom's, which are generated from PS3.6 and PS3.16; only what they lack stands in `data`.
 """
 
 from __future__ import annotations
 
-from functools import cache
+import json
+import re
+from functools import cache, lru_cache
 from typing import Any
 
 from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does not export it
-
-from dicomcast.mapping.body_parts import ANNEX_L
 
 __all__ = [
     "DCM",
@@ -18,6 +18,7 @@ __all__ = [
     "SNOMED_CT",
     "body_site",
     "coding_system",
+    "has_frames",
     "is_acquisition",
     "modality",
     "modality_of",
@@ -29,57 +30,22 @@ DCM = "http://dicom.nema.org/resources/ontology/DCM"
 SNOMED_CT = "http://snomed.info/sct"
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
-# PS3.16 Table 8-1 (coding schemes) against the systems that terminology.hl7.org names for them.
-_SYSTEMS = {
-    "SCT": SNOMED_CT,
-    "SRT": SNOMED_CT,
-    "SNM3": SNOMED_CT,
-    "99SDM": SNOMED_CT,
-    "DCM": DCM,
-    "LN": "http://loinc.org",
-    "UCUM": "http://unitsofmeasure.org",
-    "RADLEX": "http://www.radlex.org",
-    "FMA": "http://sig.biostr.washington.edu/projects/fm/AboutFM.html",
-    "MDC": "urn:iso:std:iso:11073:10101",
-    "NCIt": "http://ncicb.nci.nih.gov/xml/owl/EVS/Thesaurus.owl",
-    "UMLS": "http://www.nlm.nih.gov/research/umls",
-    "I10": "http://hl7.org/fhir/sid/icd-10",
-    "I10C": "http://hl7.org/fhir/sid/icd-10-cm",
-    "I9C": "http://hl7.org/fhir/sid/icd-9-cm",
-}
+# What an image of these classes is of, it states for its frames (PS3.3 C.7.6.16.2.8).
+_FRAMED = re.compile("(Enhanced|XRay3D|BreastTomosynthesis|BreastProjection).*(Image|Volume)Storage.*")
 
-# PS3.3 C.7.3.1.1.1: the modality that objects of a storage class have, where the class leaves no choice.
-_MODALITY_OF_CLASS = {
-    "CTImage": "CT",
-    "EnhancedCT": "CT",
-    "MRImage": "MR",
-    "MRSpectroscopy": "MR",
-    "EnhancedMR": "MR",
-    "UltrasoundImage": "US",
-    "UltrasoundMultiFrameImage": "US",
-    "NuclearMedicine": "NM",
-    "PositronEmissionTomography": "PT",
-    "EnhancedPET": "PT",
-    "ComputedRadiography": "CR",
-    "DigitalXRay": "DX",
-    "DigitalMammographyX": "MG",
-    "BreastTomosynthesis": "MG",
-    "XRayAngiographic": "XA",
-    "XRayRadiofluoroscopic": "RF",
-    "RTImage": "RTIMAGE",
-    "RTDose": "RTDOSE",
-    "RTStructureSet": "RTSTRUCT",
-    "RTPlan": "RTPLAN",
-    "Segmentation": "SEG",
-    "KeyObjectSelection": "KO",
-    "GrayscaleSoftcopyPresentationState": "PR",
-    "SpatialRegistration": "REG",
-}
+
+@cache
+def _data(name: str) -> dict[str, Any]:
+    """A table that pydicom lacks; its file says where it is from."""
+    from importlib.resources import files  # here, since a start without a study needs none of it
+
+    table: dict[str, Any] = json.loads((files("dicomcast.mapping") / f"data/{name}.json").read_text("utf-8"))
+    return table
 
 
 def coding_system(designator: str) -> str:
     """The URI of a coding scheme designator, "" for private and unknown ones."""
-    return _SYSTEMS.get(designator, "")
+    return str(_data("coding_schemes")["systems"].get(designator, ""))
 
 
 def snomed_from_srt(code: str) -> str:
@@ -131,10 +97,17 @@ def modality_of(sop_class_uid: str) -> str:
     keyword = _keyword(sop_class_uid)
     if "SR" in keyword or keyword.endswith("ReportStorage"):
         return "SR"
-    stems = [stem for stem in _MODALITY_OF_CLASS if keyword.startswith(stem)]
-    return _MODALITY_OF_CLASS[max(stems, key=len)] if stems else ""
+    modalities = _data("modalities")["modalities"]
+    stems = [stem for stem in modalities if keyword.startswith(stem)]
+    return str(modalities[max(stems, key=len)]) if stems else ""
 
 
+def has_frames(sop_class_uid: str) -> bool:
+    """Whether images of a SOP class state their anatomy, and so their side, frame by frame."""
+    return _FRAMED.fullmatch(_keyword(sop_class_uid)) is not None
+
+
+@lru_cache(maxsize=1000)
 def rank(sop_class_uid: str) -> int:
     """How well an instance speaks for its study: 0 an acquired image, 1 other images and signals, 2 documents.
 
@@ -150,7 +123,7 @@ def rank(sop_class_uid: str) -> int:
 @cache
 def _body_parts() -> dict[str, tuple[str, str]]:
     """Anatomic regions by their name without blanks: PS3.16 Annex L, then CID 4031 and CID 4, to which it points."""
-    parts = dict(ANNEX_L)
+    parts = {term: (code, meaning) for term, (code, meaning) in _data("body_parts")["body_parts"].items()}
     for cid in ("CID4031", "CID4"):
         for keyword, code in _context_group(cid).items():
             parts.setdefault(keyword.upper(), (code.value, code.meaning))

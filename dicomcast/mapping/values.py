@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
@@ -13,11 +13,14 @@ from dicomcast.mapping.terminology import SNOMED_CT, coding_system, snomed_from_
 
 __all__ = [
     "JSON",
+    "UNKNOWN",
     "codeable_concept",
     "codes",
+    "extension",
     "fhir_date",
     "fhir_datetime",
     "is_id",
+    "issued_identifier",
     "issuer",
     "names",
     "oid_urn",
@@ -27,6 +30,11 @@ __all__ = [
 ]
 
 JSON = dict[str, Any]
+
+# An element that has to be there, whose value is not (R4 extension-data-absent-reason.html).
+UNKNOWN: JSON = {
+    "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+}
 
 # ACR-NEMA wrote 1997.04.24 and 14:04:38, and both are still met (PS3.5 §6.2, notes to DA and TM).
 _DATE = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})")
@@ -249,6 +257,29 @@ def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
             return universal, local
         case _:
             return table.get(local) or table.get(universal) or "", local or universal
+
+
+def issued_identifier(
+    value: str, authorities: Iterable[Dataset], table: Mapping[str, str], *, type: JSON | None = None, system: str = ""
+) -> JSON:
+    """An Identifier with the system and the name of its issuer, else with `system`; {} if there is no value."""
+    if not value:
+        return {}
+    stated, assigner = "", ""
+    for item in authorities:
+        stated, assigner = issuer(item, table)
+    parts = {"type": type, "system": stated or system, "value": value}
+    return without_empty({**parts, "assigner": without_empty({"display": assigner})})
+
+
+def extension(url: str, **parts: Any) -> JSON:
+    """An Extension of texts and CodeableConcepts; one that is empty is left out."""
+    inner = [
+        {"url": name, "valueString" if isinstance(part, str) else "valueCodeableConcept": part}
+        for name, part in parts.items()
+        if part
+    ]
+    return {"url": url, "extension": inner}
 
 
 def _is_uri(text: str) -> bool:

@@ -1,46 +1,117 @@
-"""The mapping by example: tests/core/golden holds DICOM JSON and the Bundle that it has to become, written by hand.
-
-The site of the examples has a system for PatientIDs and one for the issuer LAB, and no time zone.
-"""
+"""The mapping by example (tests/golden), and its table (dicomcast/mapping/table.py): each says what the other does."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from dicomcast.dicom import files
-from dicomcast.mapping.rules import Rules
-from dicomcast.offline import bundle_of
+from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.rows import Facts, Row
+from dicomcast.mapping.table import MAPPED, TABLES, select
+from dicomcast.mapping.tags import tag
+from dicomcast.model import Extra, Metadata
+from tests.golden_files import CASES, GOLDEN, mapped, rules_of, written
+from tests.judge import problems
 
-GOLDEN = Path(__file__).parent / "golden"
-SITE = Rules("https://hospital.example/mrn", issuers={"LAB": "urn:oid:2.25.80"})
-ISSUES = {
-    "ct-study-with-every-element": set(),
-    "sr-document": {
-        ("00080060", "missing"),
-        ("00100030", "implausible"),
-        ("00100040", "unknown-code"),
-        ("00200011", "out-of-range"),
-    },
-    "name-in-three-representations": set(),
-    "three-uids-and-nothing-else": {("00080016", "missing"), ("00080060", "missing"), ("00100020", "missing")},
-}
+# How instances name themselves: these come from the feed, whatever stands in the metadata.
+UIDS = {tag(f"{level}InstanceUID") for level in ("Study", "Series", "SOP")}
+# Asked for only where a code is of a private scheme.
+PRIVATE = {tag("CodingSchemeIdentificationSequence")}
+ROWS = [row for table in TABLES for row in table.rows]
+MADE = [row for row in ROWS if row.build is not None]
 
 
-@pytest.mark.parametrize("case", ISSUES)
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("order", [1, -1], ids=["as-listed", "backwards"])
-def test_golden(case: str, order: int) -> None:
-    """DICOM JSON becomes exactly this Bundle, in whatever order the instances come, with exactly these issues."""
-    content = (GOLDEN / f"{case}.dicom.json").read_bytes()
-    instances = [files.instance_of(metadata) for metadata in files.read(content)]
-    bundle, issues = bundle_of(instances[::order], SITE)
-    assert bundle == json.loads((GOLDEN / f"{case}.fhir.json").read_text())
-    assert {(issue.tag, issue.rule) for issue in issues} == ISSUES[case]
+def test_golden(name: str, order: int) -> None:
+    """Metadata become exactly this Bundle, in whatever order they come, with exactly these issues."""
+    now = mapped(CASES[name], order)
+    assert now["bundle"] == CASES[name]["bundle"]
+    assert now["issues"] == CASES[name]["issues"]
 
 
-def test_every_golden_file_is_compared() -> None:
-    """A case is a pair of files; none lies there unread."""
-    expected = {f"{case}.{kind}.json" for case in ISSUES for kind in ("dicom", "fhir")}
-    assert {one.name for one in GOLDEN.iterdir()} == expected
+@pytest.mark.parametrize("name", CASES)
+def test_golden_is_valid_and_readable(name: str) -> None:
+    """The Bundle is valid FHIR R4; the file is as `python -m tests.golden_files` writes it, and says what it shows."""
+    assert problems(CASES[name]["bundle"]) == []
+    assert (GOLDEN / f"{name}.json").read_text("utf-8") == written(CASES[name]) + "\n"
+    assert list(CASES[name]) == ["description", "settings", "metadata", "bundle", "issues"]
+    assert CASES[name]["description"].endswith(".")
+
+
+def _objects(path: str) -> Iterator[dict[str, Any]]:
+    """All objects of a table in the golden Bundles."""
+    kind, *levels = path.split(".")
+    for case in CASES.values():
+        found = [entry["resource"] for entry in case["bundle"]["entry"] if entry["resource"]["resourceType"] == kind]
+        for level in levels:
+            found = [inner for one in found for inner in one[level]]
+        yield from found
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.path)
+def test_golden_files_hold_what_the_table_has(table: Any) -> None:
+    """Each element of the table is in a golden file, and none is there that the table has not."""
+    marks: set[str] = set()
+    for one in _objects(table.path):
+        marks |= one.keys() - {"resourceType", "id", "series", "instance", "extension", "meta"}
+        marks |= {extension["url"] for extension in one.get("extension", [])}
+        marks |= {f"meta.{name}" for name in one.get("meta", {})}
+    assert marks == {row.mark for row in table.rows}
+
+
+class Watched(Dataset):
+    """A dataset that notes which of its attributes are asked for."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, metadata: Metadata) -> None:
+        super().__init__(metadata)
+        self.asked: set[str] = set()
+
+    def slots(self, tag: str) -> list[Any]:
+        """As ever, but noted."""
+        self.asked.add(tag)
+        return super().slots(tag)
+
+
+def _builds(row: Row) -> Iterator[tuple[Watched, Any]]:
+    """What a row makes of each golden instance, where the case asks for it."""
+    for case in CASES.values():
+        rules = rules_of(case)
+        for metadata in case["metadata"]:
+            dataset = Watched(select(metadata))
+            study = Dataset(metadata).text(tag("StudyInstanceUID"))
+            if row.build is not None and (row.extra is None or row.extra in rules.extras):
+                yield dataset, row.build(Facts(dataset, rules, study, images=[dataset]))
+
+
+@pytest.mark.parametrize("row", MADE, ids=lambda row: f"{row.path}.{row.element}")
+def test_table_names_the_attributes_that_are_read(row: Row) -> None:
+    """A row asks for the attributes that it names, and for no others."""
+    asked = {one for dataset, _ in _builds(row) for one in dataset.asked}
+    named = {tag(keyword) for keyword in row.attributes}
+    assert asked <= named
+    assert named - asked <= UIDS | PRIVATE
+
+
+@pytest.mark.parametrize("row", MADE, ids=lambda row: f"{row.path}.{row.element}")
+def test_golden_files_hold_what_a_row_makes(row: Row) -> None:
+    """Each row, and so each slice of a list, makes something that stands in a golden Bundle."""
+    made = [value for _, value in _builds(row) if value not in (None, "", [], {})]
+    there = [one[row.name] for one in _objects(row.path) if row.name in one]
+    assert any(
+        value == element or (isinstance(value, list) and all(item in element for item in value))
+        for value in made
+        for element in there
+    )
+
+
+def test_rows_say_where_they_come_from() -> None:
+    """Each has a rule in words, a clause and, where it is an extra, one that can be asked for; nothing else is read."""
+    assert all(row.rule and row.clause for row in ROWS)
+    told = " ".join(row.rule for row in ROWS)
+    assert [one for one in Extra if f"extra `{one}`" not in told and one not in {row.extra for row in ROWS}] == []
+    assert {tag(keyword) for row in ROWS for keyword in row.attributes} == MAPPED

@@ -17,10 +17,11 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from dicomcast.dicom.files import instance_of
 from dicomcast.errors import Rejected
 from dicomcast.mapping.rules import Rules
-from dicomcast.mapping.tags import MAPPED, select, tag
+from dicomcast.mapping.table import MAPPED, select
+from dicomcast.mapping.tags import tag
 from dicomcast.mapping.values import JSON
 from dicomcast.merge import Links, draft, merge_study
-from dicomcast.model import Instance, Outcome, StudyDelta, StudyKey
+from dicomcast.model import Extra, Instance, Outcome, StudyDelta, StudyKey
 from dicomcast.offline import bundle_of
 from tests.harness import DICOM_URL, SYSTEM, Harness, dataset
 from tests.judge import problems
@@ -31,6 +32,8 @@ NESTED = """
     InstitutionName LocalNamespaceEntityID UniversalEntityID UniversalEntityIDType SpecimenIdentifier
     IssuerOfTheSpecimenIdentifierSequence AccessionNumber IssuerOfAccessionNumberSequence
     ReasonForTheRequestedProcedure ReasonForRequestedProcedureCodeSequence
+    FrameAnatomySequence FrameLaterality AnatomicRegionSequence PatientID IssuerOfPatientIDQualifiersSequence
+    NameToUse GenderIdentityCodeSequence GenderIdentityComment SexParametersForClinicalUseCategoryCodeSequence
 """.split()
 
 _TEXT = [
@@ -164,6 +167,9 @@ rules = st.builds(
     issuers=st.sampled_from([{}, {"HOSP": "https://hospital.example/mrn"}]),
     surrogate=st.booleans(),
     timezone=st.sampled_from([None, ZoneInfo("Europe/Amsterdam")]),
+    accession_system=st.sampled_from(["", "https://hospital.example/accession"]),
+    extras=st.frozensets(st.sampled_from(list(Extra))),
+    compat=st.booleans(),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dicomcast.mapping.patient import patient
 from dicomcast.mapping.rules import Rules
-from dicomcast.mapping.tags import select
+from dicomcast.mapping.table import select
 from tests.metadata import dataset, metadata, rules_broken
 
 SITE = "urn:oid:2.25.1"

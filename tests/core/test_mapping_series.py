@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from dicomcast.mapping.endpoint import endpoint
-from dicomcast.mapping.imaging_study import instance_elements, series_elements
+from dicomcast.mapping.instance import INSTANCE
+from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.series import SERIES
 from tests.metadata import CT, SECONDARY_CAPTURE, SR, code, dataset, metadata, rules_broken
 
 RULES = Rules("urn:oid:2.25.1", issuers={"NORTH": "urn:oid:2.25.7"})
@@ -16,12 +18,12 @@ RULES = Rules("urn:oid:2.25.1", issuers={"NORTH": "urn:oid:2.25.7"})
 
 def series(element: str, **attributes: Any) -> Any:
     """One element of the series that these attributes make."""
-    return series_elements(dataset(**attributes), RULES).get(element)
+    return SERIES.elements(Facts(dataset(**attributes), RULES)).get(element)
 
 
 def instance(element: str, **attributes: Any) -> Any:
     """One element of the instance that these attributes make."""
-    return instance_elements(dataset(**attributes)).get(element)
+    return INSTANCE.elements(Facts(dataset(**attributes), RULES)).get(element)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def instance(element: str, **attributes: Any) -> Any:
 def test_series_number(value: Any, expected: Any, issues: Any) -> None:
     """SeriesNumber (0020,0011) as an unsigned integer; a negative one is legal in DICOM, and dropped."""
     one = dataset(SeriesNumber=value, Modality="CT")
-    assert series_elements(one, RULES).get("number") == expected
+    assert SERIES.elements(Facts(one, RULES)).get("number") == expected
     assert rules_broken(one) == issues
 
 
@@ -61,7 +63,7 @@ UNKNOWN = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-a
 def test_series_modality(attributes: Any, expected: Any, issues: Any) -> None:
     """Modality (0008,0060); missing, what the SOP class implies; else its absence is stated, for it is 1..1."""
     one = dataset(**attributes)
-    assert series_elements(one, RULES)["modality"] == expected
+    assert SERIES.elements(Facts(one, RULES))["modality"] == expected
     assert rules_broken(one) == [("00080060", rule) for rule in issues]
 
 
@@ -120,7 +122,7 @@ def test_series_body_site(attributes: Any, expected: Any) -> None:
 def test_series_laterality(side: str, expected: Any, issues: Any) -> None:
     """Laterality (0020,0060) in the codes that FHIR R4 names for it; unpaired is no laterality."""
     one = dataset(Laterality=side, Modality="CT")
-    assert series_elements(one, RULES).get("laterality") == expected
+    assert SERIES.elements(Facts(one, RULES)).get("laterality") == expected
     assert rules_broken(one) == issues
 
 
@@ -146,7 +148,7 @@ def test_series_laterality_of_its_images(modality: str, laterality: Any, images:
     stated = {} if laterality is None else {"Laterality": laterality}
     told = [dataset(ImageLaterality=side) for side in images]
     one = dataset(Modality=modality, **stated)
-    assert series_elements(one, RULES, told).get("laterality") == expected
+    assert SERIES.elements(Facts(one, RULES, images=told)).get("laterality") == expected
 
 
 def test_series_specimen() -> None:
@@ -197,7 +199,7 @@ def test_instance_sop_class() -> None:
 def test_instance_sop_class_that_is_missing() -> None:
     """sopClass is 1..1: its absence is stated, or the server would refuse the whole study."""
     one = dataset(SOPClassUID="")
-    assert instance_elements(one) == {"sopClass": UNKNOWN}
+    assert INSTANCE.elements(Facts(one, RULES)) == {"sopClass": UNKNOWN}
     assert rules_broken(one) == [("00080016", "missing")]
 
 

@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dicomcast.mapping.imaging_study import study_elements
+from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.study import STUDY
 from tests.metadata import code, dataset, metadata
 
 RULES = Rules("urn:oid:2.25.1", issuers={"NORTH": "urn:oid:2.25.7"})
@@ -24,7 +25,7 @@ CHEST_CT_CONCEPT = {
 
 def study(element: str, **attributes: Any) -> Any:
     """One element of the study that these attributes make."""
-    return study_elements(dataset(**attributes), RULES, "1.2.3").get(element)
+    return STUDY.elements(Facts(dataset(**attributes), RULES, "1.2.3")).get(element)
 
 
 def test_identifier_study_uid() -> None:
@@ -77,7 +78,7 @@ def test_started() -> None:
     assert study("started", **at) == "2024-07-15"
     assert study("started", **at, TimezoneOffsetFromUTC="+0900") == "2024-07-15T08:31:00+09:00"
     berlin = Rules("", timezone=ZoneInfo("Europe/Berlin"))
-    assert study_elements(dataset(**at), berlin, "1.2.3")["started"] == "2024-07-15T08:31:00+02:00"
+    assert STUDY.elements(Facts(dataset(**at), berlin, "1.2.3"))["started"] == "2024-07-15T08:31:00+02:00"
 
 
 def test_based_on() -> None:
@@ -210,4 +211,6 @@ def test_study_elements_that_metadata_do_not_tell(element: str) -> None:
 
 def test_study_without_attributes() -> None:
     """Empty metadata make a study that has its identifier and nothing else."""
-    assert list(study_elements(dataset(StudyDescription=[], AccessionNumber=""), RULES, "1.2.3")) == ["identifier"]
+    assert list(STUDY.elements(Facts(dataset(StudyDescription=[], AccessionNumber=""), RULES, "1.2.3"))) == [
+        "identifier"
+    ]

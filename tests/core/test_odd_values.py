@@ -8,7 +8,8 @@ import pytest
 
 from dicomcast.dicom.entries import entry
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.imaging_study import instance_elements
+from dicomcast.mapping.instance import INSTANCE
+from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.values import fhir_date, issuer, study_identifier
@@ -70,7 +71,7 @@ async def test_study_whose_uid_is_no_oid_is_found_again() -> None:
 def test_sop_class_is_never_missing(uid: str | None, sop_class: dict[str, Any], rule: str) -> None:
     """`sopClass` is 1..1: what is no UID is only displayed, and its absence is stated."""
     metadata = _dataset(SOPClassUID=uid)
-    assert instance_elements(metadata)["sopClass"] == sop_class
+    assert INSTANCE.elements(Facts(metadata, Rules("")))["sopClass"] == sop_class
     assert [issue.rule for issue in metadata.issues] == ([rule] if rule else [])
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+
 import pytest
 from pydicom.sr._concepts_dict import concepts  # the names and codes that PS3.16 uses, as pydicom lists them
 
-from dicomcast.mapping.body_parts import ANNEX_L
 from dicomcast.mapping.terminology import (
     body_site,
     coding_system,
+    has_frames,
     is_acquisition,
     modality,
     modality_of,
@@ -97,6 +100,32 @@ def test_rank_of_a_sop_class(sop_class: str, expected: int) -> None:
     assert rank(sop_class) == expected
 
 
+@pytest.mark.parametrize(
+    ("sop_class", "framed"),
+    [
+        (f"{STORAGE}4.1", True),
+        (f"{STORAGE}2.1", True),
+        (f"{STORAGE}13.1.3", True),
+        (f"{STORAGE}6.2", True),
+        (CT, False),
+        (f"{STORAGE}88.22", False),
+        ("1.2.3", False),
+    ],
+)
+def test_classes_whose_frames_state_their_anatomy(sop_class: str, framed: bool) -> None:
+    """Enhanced images state region and side frame by frame; an Enhanced SR is none."""
+    assert has_frames(sop_class) is framed
+
+
+def test_tables_say_where_they_are_from() -> None:
+    """Each table that pydicom lacks is a file, with its source and edition."""
+    names = sorted(one.name for one in (files("dicomcast.mapping") / "data").iterdir())
+    assert names == ["body_parts.json", "coding_schemes.json", "modalities.json"]
+    for name in names:
+        table = json.loads((files("dicomcast.mapping") / f"data/{name}").read_text("utf-8"))
+        assert table["source"].startswith("DICOM PS3.") and table["edition"] and table["about"]
+
+
 def test_coding_systems_are_case_sensitive_and_closed() -> None:
     """A designator that PS3.16 does not define has no system."""
     assert coding_system("SCT") == "http://snomed.info/sct"
@@ -145,6 +174,7 @@ def test_body_part_without_a_code(body_part: str) -> None:
 
 def test_annex_l_has_no_invented_concept() -> None:
     """Each concept of our table is one that PS3.16 uses elsewhere; Annex L alone has the halves of the trunk."""
+    table = json.loads((files("dicomcast.mapping") / "data/body_parts.json").read_text("utf-8"))["body_parts"]
     known = {code for meanings in concepts["SCT"].values() for code in meanings}
-    assert {term for term, (code, _) in ANNEX_L.items() if code not in known} == {"LOWERTRUNK", "UPPERTRUNK"}
-    assert len(ANNEX_L) == 194
+    assert {term for term, (code, _) in table.items() if code not in known} == {"LOWERTRUNK", "UPPERTRUNK"}
+    assert len(table) == 194

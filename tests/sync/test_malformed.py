@@ -11,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomcast.errors import Retriable
-from dicomcast.mapping.imaging_study import STUDY_ELEMENTS
-from dicomcast.mapping.patient import PATIENT_ELEMENTS
+from dicomcast.mapping.patient import PATIENT
+from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.study import STUDY
 from dicomcast.model import Outcome
-from tests.harness import Harness
+from tests.harness import SYSTEM, Harness
 
 # What a cast may change; everything else on the resource is somebody else's.
 WRITTEN = {
-    "ImagingStudy": STUDY_ELEMENTS
+    "ImagingStudy": STUDY.owned(Rules(SYSTEM))
     | {"modality", "numberOfSeries", "numberOfInstances", "endpoint", "series", "subject", "status"},
-    "Patient": PATIENT_ELEMENTS,
+    "Patient": PATIENT.owned(Rules(SYSTEM)),
     "Endpoint": {"status", "connectionType", "name", "payloadType", "payloadMimeType", "address"},
 }
 NOTE = [{"url": "https://ris.test/note", "valueString": "seen"}]
