@@ -1,6 +1,7 @@
 """The mapping by example: each of tests/golden is metadata, as an archive sends them, and the Bundle that `run` writes.
 
-`python -m tests.golden_files` writes what has changed anew: the Bundle, and the issues. The rest is written by hand.
+The Bundle is of R4, and of R4B, which is the same; what an R5 server gets of it is in tests/golden/r5.
+`python -m tests.golden_files` writes what has changed anew: the Bundles, and the issues. The rest is written by hand.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from dicomcast.mapping.table import select
 from dicomcast.model import Issue
 from dicomcast.offline import bundle_of
 from dicomcast.settings import load_offline_settings
+from dicomcast.versions import R4, R5, Version
 
-__all__ = ["ARCHIVE", "CASES", "GOLDEN", "mapped", "rules_of", "written"]
+__all__ = ["ARCHIVE", "CASES", "GOLDEN", "mapped", "mapped_r5", "rules_of", "written"]
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(GOLDEN.glob("*.json"))}
@@ -30,11 +32,16 @@ def rules_of(case: dict[str, Any]) -> Rules:
     return rules(settings.patient, settings.mapping)
 
 
-def mapped(case: dict[str, Any], order: int = 1) -> dict[str, Any]:
+def mapped(case: dict[str, Any], order: int = 1, version: Version = R4) -> dict[str, Any]:
     """The case as it is now, its instances taken forwards (1) or backwards (-1)."""
     instances = [instance_of(select(metadata)) for metadata in case["metadata"]]
-    bundle, issues = bundle_of(instances[::order], rules_of(case), archive=ARCHIVE)
+    bundle, issues = bundle_of(instances[::order], rules_of(case), archive=ARCHIVE, version=version)
     return {**case, "bundle": bundle, "issues": sorted(map(_line, set(issues)))}
+
+
+def mapped_r5(case: dict[str, Any]) -> str:
+    """The text of its file in tests/golden/r5."""
+    return written(mapped(case, version=R5)["bundle"]) + "\n"
 
 
 def _line(issue: Issue) -> str:
@@ -59,11 +66,11 @@ def written(node: Any, indent: str = "", taken: int = 0) -> str:
 def main() -> None:
     """Write what has changed."""
     for name, case in CASES.items():
-        text = written(mapped(case)) + "\n"
-        path = GOLDEN / f"{name}.json"
-        if path.read_text("utf-8") != text:
-            path.write_text(text, "utf-8")
-            print(f"tests/golden/{name}.json written")
+        for file, text in ((f"{name}.json", written(mapped(case)) + "\n"), (f"r5/{name}.json", mapped_r5(case))):
+            path = GOLDEN / file
+            if not path.exists() or path.read_text("utf-8") != text:
+                path.write_text(text, "utf-8")
+                print(f"tests/golden/{file} written")
 
 
 if __name__ == "__main__":

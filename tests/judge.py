@@ -1,4 +1,4 @@
-"""The judge of what dicomcast emits: is it valid FHIR R4, or R5?
+"""The judge of what dicomcast emits: is it valid FHIR R4, R4B or R5?
 
 No validator sees all: the models (those of R4B have the structure of R4 in these types) know no value sets, fhirkit no
 invariants, the JSON schema no required primitives. So all of them speak, and `judge_rules` sees to the rest.
@@ -19,9 +19,9 @@ from pydantic import BaseModel, ValidationError
 from tests.json_schema import schema_problems
 from tests.judge_rules import bundle_problems, rule_problems
 
-__all__ = ["JUDGES", "R4", "R5", "problems"]
+__all__ = ["JUDGES", "R4", "R4B", "R5", "problems"]
 
-R4, R5 = "4.0.1", "5.0.0"
+R4, R4B, R5 = "4.0.1", "4.3.0", "5.0.0"
 
 # What dicomcast emits; anything else is a problem.
 _KINDS = ("Bundle", "Endpoint", "ImagingStudy", "Patient")

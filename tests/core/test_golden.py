@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,8 @@ from dicomcast.mapping.rows import Facts, Row
 from dicomcast.mapping.table import MAPPED, TABLES, select
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Extra, Metadata
-from tests.golden_files import CASES, GOLDEN, mapped, rules_of, written
-from tests.judge import problems
+from tests.golden_files import CASES, GOLDEN, mapped, mapped_r5, rules_of, written
+from tests.judge import R4, R4B, R5, problems
 
 # How instances name themselves: these come from the feed, whatever stands in the metadata.
 UIDS = {tag(f"{level}InstanceUID") for level in ("Study", "Series", "SOP")}
@@ -33,9 +34,18 @@ def test_golden(name: str, order: int) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_golden_in_r5(name: str) -> None:
+    """What an R5 server gets is exactly the Bundle in tests/golden/r5, and valid there."""
+    text = (GOLDEN / "r5" / f"{name}.json").read_text("utf-8")
+    assert text == mapped_r5(CASES[name])
+    assert problems(json.loads(text), R5) == []
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_golden_is_valid_and_readable(name: str) -> None:
-    """The Bundle is valid FHIR R4; the file is as `python -m tests.golden_files` writes it, and says what it shows."""
-    assert problems(CASES[name]["bundle"]) == []
+    """The Bundle is valid R4 and R4B; the file is as `python -m tests.golden_files` writes it, and says what for."""
+    assert problems(CASES[name]["bundle"], R4) == []
+    assert problems(CASES[name]["bundle"], R4B) == []
     assert (GOLDEN / f"{name}.json").read_text("utf-8") == written(CASES[name]) + "\n"
     assert list(CASES[name]) == ["description", "settings", "metadata", "bundle", "issues"]
     assert CASES[name]["description"].endswith(".")
