@@ -36,11 +36,12 @@ _PASSED = frozenset({Outcome.CREATED, Outcome.UPDATED, Outcome.DELETED, Outcome.
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """What came of one delta; `parked` is the row to keep where it could not be cast."""
+    """What came of one delta; `parked` is the row to keep where it could not be cast, `asked` one that is done with."""
 
     key: StudyKey
     outcome: Outcome
     parked: Parked | None = None
+    asked: Parked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class Task:
 
 
 class Settler:
-    """Settles deltas, `concurrency` at once. `probe` raises where a peer is away, `ask_again` stores that a study
-    has to be cast once more, by whoever is active then, and `count` hears of each study that was cast.
+    """Settles deltas, `concurrency` at once. `probe` raises where a peer is away, `ask_again` stores a row by which a
+    study is cast once more, by whoever is active then, and `count` hears of each study that was cast.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Settler:
         caster: Caster,
         *,
         probe: Callable[[], Awaitable[None]],
-        ask_again: Callable[[StudyKey], Awaitable[None]],
+        ask_again: Callable[[StudyKey], Awaitable[Parked]],
         count: Callable[[Outcome], None],
         clock: Callable[[], datetime],
         concurrency: int,
@@ -134,7 +135,7 @@ class Settler:
     async def _attempt(self, task: Task, complete: bool) -> Cast | Failure:
         key = task.delta.key
         try:
-            outcome = await self._cast(task.delta, complete)
+            cast = await self._cast(task.delta, complete)
         except Rejected as error:
             return error if error.peer == "fhir" else self._step_aside(task, error)
         except Retriable as error:
@@ -152,22 +153,22 @@ class Settler:
         except Exception as error:
             said = f"study {key.study_uid}: a defect of dicomcast, please report it ({whereabouts(error)})"
             return Rejected(said, reason="defect")
-        if outcome in _PASSED:
+        if cast.outcome in _PASSED:
             self._failures = 0
-        self._count(outcome)
-        _log.debug("study.cast", study=key.study_uid, outcome=outcome.value)
-        return Cast(key, outcome)
+        self._count(cast.outcome)
+        _log.debug("study.cast", study=key.study_uid, outcome=cast.outcome.value)
+        return cast
 
-    async def _cast(self, delta: StudyDelta, complete: bool) -> Outcome:
+    async def _cast(self, delta: StudyDelta, complete: bool) -> Cast:
         if delta.fault:
             raise Rejected(delta.fault, reason="entry-not-understood")
         try:
-            return await self._caster.cast(delta, complete=complete)
+            return Cast(delta.key, await self._caster.cast(delta, complete=complete))
         except Overtaken:
             # Stored first, should this process end before what it wrote over is right again.
-            await self._ask_again(delta.key)
+            asked = await self._ask_again(delta.key)
             outcome = await self._caster.cast(StudyDelta(delta.key, snapshot=True))
-            return Outcome.CREATED if outcome is Outcome.UNCHANGED else outcome
+            return Cast(delta.key, Outcome.CREATED if outcome is Outcome.UNCHANGED else outcome, asked=asked)
 
     async def _suspect(self, error: Failure, hold: bool) -> None:
         """Count a failure that may be a peer's, and raise it if it is."""

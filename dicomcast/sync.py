@@ -58,7 +58,7 @@ class Synchronizer:
         self._settler = Settler(
             caster,
             probe=self._probe,
-            ask_again=lambda key: self.hand_over([key]),
+            ask_again=self._ask_again,
             count=count,
             clock=clock,
             concurrency=concurrency,
@@ -83,7 +83,7 @@ class Synchronizer:
                 to=replace(window.end, position={**window.end.position, **whole}),
                 parked=_parked(casts),
                 resolved=_resolved(casts),
-                read=rows.values(),
+                read=_read(rows, casts),
                 epoch=self._tenure.epoch,
             )
             _log.info("window.settled", sequence=window.end.sequence, entries=len(window.entries), studies=len(casts))
@@ -108,11 +108,16 @@ class Synchronizer:
         deltas = [StudyDelta(key, snapshot=True) for key in keys if key.study_uid]
         return await self._cast_beside_the_feed(deltas, hold=False)
 
-    async def hand_over(self, keys: Collection[StudyKey]) -> None:
-        """Ask the worker that is active to cast these studies at its next turn."""
+    async def hand_over(self, keys: Collection[StudyKey]) -> list[Parked]:
+        """Ask the worker that is active to cast these studies at its next turn; returns the rows that say so."""
         rows, now = await self._rows(), self._clock()
-        named = [key for key in keys if key.study_uid]
-        await self._store.settle(self._feed.source, parked=[due_now(key, rows.get(key), now) for key in named])
+        asked = [due_now(key, rows.get(key), now) for key in keys if key.study_uid]
+        await self._store.settle(self._feed.source, parked=asked)
+        return asked
+
+    async def _ask_again(self, key: StudyKey) -> Parked:
+        (asked,) = await self.hand_over([key])
+        return asked
 
     async def keys_of(self, first: int, last: int | None) -> set[StudyKey]:
         """The studies of a stretch of the feed."""
@@ -143,7 +148,7 @@ class Synchronizer:
             self._feed.source,
             parked=_parked(casts),
             resolved=_resolved(casts),
-            read=rows.values(),
+            read=_read(rows, casts),
             epoch=self._tenure.epoch,
         )
         return casts
@@ -161,6 +166,11 @@ def _task(delta: StudyDelta, row: Parked | None) -> Task:
 
 def _whole(delta: StudyDelta) -> StudyDelta:
     return StudyDelta(delta.key, snapshot=True, sequences=delta.sequences)
+
+
+def _read(rows: dict[StudyKey, Parked], casts: list[Cast]) -> Collection[Parked]:
+    """The rows as they stood when the casts began, and those that were stored on the way and are done with."""
+    return (rows | {cast.key: cast.asked for cast in casts if cast.asked is not None}).values()
 
 
 def _parked(casts: list[Cast]) -> list[Parked]:

@@ -92,7 +92,7 @@ class Site:
     def finish(self, process: subprocess.Popen[str], code: int = 0) -> str:
         """What the command line says of its work in its last line, once it has ended with `code`."""
         try:
-            _, log = process.communicate(timeout=60)
+            _, log = process.communicate(timeout=180)
         finally:
             process.kill()
         assert process.returncode == code, log[-2000:]

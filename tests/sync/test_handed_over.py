@@ -176,7 +176,6 @@ async def test_what_somebody_creates_meanwhile_is_stored_as_work_first(kind: str
     assert [(row.key, row.reason) for row in rows] == [(KEY, "replay-requested")]
     study = next(one for one in harness.studies() if one["id"] == study_id(KEY))
     assert study["numberOfInstances"] == 2
-    await harness.synchronizer.retry_parked()
     assert await harness.state.parked(DICOM_URL) == []
     await harness.close()
 
