@@ -12,13 +12,13 @@ from dicomcast.errors import Rejected
 from dicomcast.fhir import FhirServer
 from dicomcast.identity import origin
 from dicomcast.mapping.values import JSON
-from dicomcast.overlay import listed, target_of
+from dicomcast.overlay import listed, objects, target_of
 
 __all__ = ["Adoptions"]
 
 
 class Adoptions:
-    """What the Endpoints say that series of others' studies refer to. Forgotten with every window."""
+    """What the Endpoints say that series of others' studies refer to. Forgotten with every some hundred studies."""
 
     def __init__(self, fhir: FhirServer, source: str) -> None:
         self._fhir = fhir
@@ -52,7 +52,7 @@ class Adoptions:
                 endpoint = await self._fhir.read(kind, resource_id) or {}
             except Rejected:  # No id that this server could have given.
                 endpoint = {}
-            identifiers = (one for one in listed(endpoint.get("identifier")) if isinstance(one, dict))
+            identifiers = objects(endpoint.get("identifier"))
             origins = (origin(str(one.get("value"))) for one in identifiers)
             self._partitions[target] = next(
                 (partition for source, partition in origins if source == self._source), None

@@ -32,13 +32,15 @@ class Write:
     """One resource to write.
 
     `version` is what the resource was read as (`meta.versionId`, opaque), "" if it was not there: it
-    becomes If-Match. `unless` is the identifier (system, value) of a conditional create.
+    becomes If-Match. `unless` is the identifier (system, value) of a conditional create. `new` says that nothing
+    was found, so that this makes it: some servers tell no versions.
     """
 
     method: Method
     resource: JSON
     version: str = ""
     unless: tuple[str, str] | None = None
+    new: bool = False
 
 
 def escape(value: str) -> str:

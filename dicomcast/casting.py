@@ -17,7 +17,7 @@ from dicomcast.adoption import Adoptions
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
 from dicomcast.endpoints import Endpoints
-from dicomcast.errors import Conflict, Overtaken, Rejected, Stumbled, Unanswered
+from dicomcast.errors import Conflict, LeftOut, Overtaken, Rejected, Stumbled, Unanswered
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
 from dicomcast.http import wait_before_retry
 from dicomcast.identity import origin_of, owns, study_id
@@ -102,6 +102,7 @@ class Caster:
     async def _look_again(self, seconds: float) -> None:
         await self._fhir.rest(seconds)
         self._memory.clear()
+        self._adoptions.clear()
 
     def _patient_identifiers(self, deltas: Iterable[StudyDelta]) -> set[Identifier]:
         """The Patients that the studies of a window will ask for: mapped from one instance of each, as a guess."""
@@ -170,7 +171,7 @@ class Caster:
         if self._rules.strict:
             raise Rejected(f"study {key.study_uid}: MAPPING__STRICT refuses it: {said}", reason="invalid-value")
         if any(issue.severity is Severity.ERROR for issue in issues):
-            raise Rejected(
+            raise LeftOut(
                 f"study {key.study_uid}: cast without the instances that FHIR cannot hold: {said}",
                 reason="instance-left-out",
             )
@@ -183,7 +184,7 @@ class Caster:
         """
         known = self._tells_creates
         for write, written in zip(writes, answers, strict=True):
-            if write.method is Method.DELETE or write.version:
+            if not write.new:
                 continue
             if write.method is Method.PUT:
                 self._tells_creates = bool(self._tells_creates) or written.status == 201
@@ -234,7 +235,7 @@ class Caster:
         if desired is not None:
             provisional = merge_study(existing, content, key, self._rules, links, study_id(key))
             subject, people = await self._patients.resolve(desired, provisional.get("started", ""), key)
-            writes, after = [one for one in people if not one.version], [one for one in people if one.version]
+            writes, after = [one for one in people if one.new], [one for one in people if not one.new]
             links = replace(links, subject=subject)
             if existing is not None and not leads_to(existing.get("subject"), subject["reference"], links.base):
                 writes = [*writes, *await self._patients.leave(existing, key)]
@@ -252,9 +253,9 @@ class Caster:
         if existing is not None:
             return Write(Method.PUT, study, version=version_of(existing))
         if self._fhir.creates_by_put("ImagingStudy"):
-            return Write(Method.PUT, study)
+            return Write(Method.PUT, study, new=True)
         # Another partition's study of the same UID would satisfy the condition: then it is no condition.
-        return Write(Method.POST, study, unless=None if matched else _study_identifier(key))
+        return Write(Method.POST, study, unless=None if matched else _study_identifier(key), new=True)
 
 
 def _study_identifier(key: StudyKey) -> Identifier:

@@ -32,7 +32,7 @@ class DryRunServer(FhirServer):
         known = self.outgoing(known)
         for bundle in [transaction(known)] if self.capabilities.transaction else batches(known):
             self._show(dump_json(bundle))
-        return [Written(200 if write.version else 201, write.resource["id"], _UNWRITTEN) for write in writes]
+        return [Written(201 if write.new else 200, write.resource["id"], _UNWRITTEN) for write in writes]
 
 
 class DryRunStore:
@@ -40,6 +40,7 @@ class DryRunStore:
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self._tried: set[StudyKey] = set()
 
     async def load(self, feed: str) -> Checkpoint:
         """The real checkpoint."""
@@ -74,8 +75,10 @@ class DryRunStore:
         return await self._store.parked(feed)
 
     async def due(self, feed: str, now: datetime, limit: int = 100) -> list[Parked]:
-        """The real rows that are due."""
-        return await self._store.due(feed, now, limit)
+        """The real rows that are due, each once: they stay due, as nothing settles them."""
+        due = [row for row in await self._store.due(feed, now, limit=1_000_000) if row.key not in self._tried]
+        self._tried.update(row.key for row in due[:limit])
+        return due[:limit]
 
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """As if nobody else were there."""

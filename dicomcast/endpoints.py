@@ -56,7 +56,7 @@ class Endpoints:
         existing = min(found, key=lambda one: (origin_of(one)[0] != self._feed.source, one["id"]), default=by_id)
         if existing is None:
             by_put = self._fhir.creates_by_put("Endpoint")
-            write = Write(Method.PUT if by_put else Method.POST, desired | {"id": own}, unless=identifier)
+            write = Write(Method.PUT if by_put else Method.POST, desired | {"id": own}, unless=identifier, new=True)
             written = (await self._fhir.write([write]))[0]
             return f"Endpoint/{written.id or own}"
         if origin_of(existing)[0] == self._feed.source:

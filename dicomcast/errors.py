@@ -7,11 +7,13 @@
     + Conflict                   409, 412: forget, re-read, re-merge
       - Unanswered               a write that may have been done: look before doing it again
       - Overtaken                a create that came after somebody else's: start from the whole truth
+    + NonePasses                 study after study fails: it is nobody's own trouble
     + Unreachable                no connection came about, so nothing was sent
     + Stumbled                   500: the peer may be well, and this request's data bad; ask for something else
     + NotItself                  a login page, a proxy's error: a wrong setting, or something stands in between
   x Rejected(status, codes)      this request will never succeed: the study steps aside (is parked)
     + NotFound                   404, 410
+    + LeftOut                    the study is cast, but not all of it
   x Fatal                        exit 77: somebody must act, or somebody else does
     + Unauthorized               credentials or permission refused
     + LeaseLost                  another worker is active on this source
@@ -31,6 +33,8 @@ __all__ = [
     "DicomCastError",
     "Fatal",
     "LeaseLost",
+    "LeftOut",
+    "NonePasses",
     "NotFound",
     "NotItself",
     "Overtaken",
@@ -115,6 +119,10 @@ class Unreachable(Retriable):
         return False
 
 
+class NonePasses(Retriable):
+    """Study after study fails and none passes: what fails is not theirs."""
+
+
 class Stumbled(Retriable):
     """The peer failed at this request (500): over the data that it is about, or altogether."""
 
@@ -164,8 +172,12 @@ class NotFound(Rejected):
     """The peer does not have it (404), or no longer (410)."""
 
 
+class LeftOut(Rejected):
+    """What could be cast of the study is cast; the rest FHIR cannot hold."""
+
+
 class Fatal(DicomCastError):
-    """We cannot go on by ourselves."""
+    """What is in hand cannot be gone on with; somebody must act, or somebody else does."""
 
     exit_code = 77
 

@@ -15,6 +15,7 @@ from dicomcast.bundle import Write, batches, token, transaction
 from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable, Unanswered
 from dicomcast.http import Answer, Http, dump_json, parse_json
 from dicomcast.mapping.values import JSON
+from dicomcast.overlay import objects
 from dicomcast.versions import R4, VERSIONS, Version
 
 __all__ = ["Capabilities", "FhirServer", "Identifier", "Written", "has_identifier", "version_of"]
@@ -47,10 +48,8 @@ class Written:
 
 def has_identifier(resource: JSON, identifier: Identifier) -> bool:
     """Whether a resource carries exactly this identifier: what a search returns is not taken on trust."""
-    carried = resource.get("identifier")
-    return isinstance(carried, list) and any(
-        isinstance(one, dict) and (one.get("system", ""), one.get("value", "")) == identifier for one in carried
-    )
+    carried = objects(resource.get("identifier"))
+    return any((one.get("system", ""), one.get("value", "")) == identifier for one in carried)
 
 
 class FhirServer:
@@ -117,17 +116,25 @@ class FhirServer:
         """Whether we may choose the id of a new resource of this type."""
         return kind in self.capabilities.update_create
 
-    async def find(self, kind: str, identifiers: Iterable[Identifier]) -> dict[Identifier, list[JSON]]:
-        """The resources of each identifier, many at once, by `POST [type]/_search`: no identifier gets into a URL."""
+    async def find(
+        self, kind: str, identifiers: Iterable[Identifier]
+    ) -> tuple[dict[Identifier, list[JSON]], set[Identifier]]:
+        """The resources of each identifier, many at once, by `POST [type]/_search`: no identifier gets into a URL.
+
+        Beside them the identifiers that may be near to one that the server found instead, such as p1 to P1.
+        """
         found: dict[Identifier, list[JSON]] = {identifier: [] for identifier in identifiers}
+        near: set[Identifier] = set()
         wanted = sorted(found)
         for start in range(0, len(wanted), _SEARCHED_AT_ONCE):
             some = wanted[start : start + _SEARCHED_AT_ONCE]
             for resource in await self._find(kind, some):
-                for identifier in some:
-                    if has_identifier(resource, identifier) and resource not in found[identifier]:
+                exact = [identifier for identifier in some if has_identifier(resource, identifier)]
+                near.update(() if exact else some)
+                for identifier in exact:
+                    if resource not in found[identifier]:
                         found[identifier].append(resource)
-        return found
+        return found, {identifier for identifier in near if not found[identifier]}
 
     async def _find(self, kind: str, identifiers: Sequence[Identifier]) -> list[JSON]:
         tokens = [token(*identifier) for identifier in identifiers]
@@ -143,19 +150,28 @@ class FhirServer:
         return found
 
     async def search(self, kind: str, query: dict[str, str]) -> list[JSON]:
-        """All matches of a search, over all its pages."""
+        """All matches of a search, over all its pages.
+
+        Raises:
+            Rejected: the server does not give all of them.
+        """
         page = await self._first_page(kind, query, _PAGE)
         # Some servers have no links to a next page: what they say there is goes on one page then.
         there_are = page.get("total")
         if isinstance(there_are, int) and there_are > _PAGE and not self._next(page):
             page = await self._first_page(kind, query, there_are)
         matches: list[JSON] = []
+        followed: set[str] = set()
         while True:
-            found = (one for one in _entries(page, "resource") if one.get("resourceType") == kind)
-            matches += map(self.version.read, found)
+            matches += (one for one in _entries(page, "resource") if one.get("resourceType") == kind)
             following = self._next(page)
+            if not following and not followed and isinstance(there_are, int) and len(matches) < there_are:
+                raise _incomplete(f"{len(matches)} of {there_are} matches of a search for {kind}, and no next page")
             if not following:
-                return matches
+                return list(map(self.version.read, matches))
+            if following in followed:
+                raise _incomplete(f"the same page of a search for {kind} again and again")
+            followed.add(following)
             answer = await self._http.request(
                 "GET", following, headers={"Accept": _FHIR_JSON}, shown=f"the next page of {kind}"
             )
@@ -175,8 +191,7 @@ class FhirServer:
 
     def _next(self, page: JSON) -> str:
         """The link to the next page, on the same origin only: it is followed with our credentials."""
-        links = page.get("link", [])
-        url = next((link.get("url", "") for link in links if link.get("relation") == "next"), "")
+        url = next((link.get("url", "") for link in objects(page.get("link")) if link.get("relation") == "next"), "")
         if url and not self._http.is_ours(str(url)):
             raise Rejected(
                 "the FHIR server links to a next page on another host; see FHIR__URL",
@@ -264,10 +279,10 @@ def _version(statement: JSON, base_url: str, wanted: str) -> Version:
 
 def _capabilities(statement: JSON, base_url: str) -> Capabilities:
     version = str(statement.get("fhirVersion", ""))
-    rest: JSON = next((one for one in statement.get("rest", []) if isinstance(one, dict)), {})
-    modes = {one.get("code") for one in rest.get("interaction", [])}
-    creatable = {one.get("type") for one in rest.get("resource", []) if one.get("updateCreate")}
-    capabilities = Capabilities(version, "transaction" in modes, frozenset(filter(None, creatable)))
+    rest: JSON = next(iter(objects(statement.get("rest"))), {})
+    modes = [one.get("code") for one in objects(rest.get("interaction"))]
+    creatable = {str(one.get("type")) for one in objects(rest.get("resource")) if one.get("updateCreate") is True}
+    capabilities = Capabilities(version, "transaction" in modes, frozenset(creatable))
     if not capabilities.transaction and not creatable >= {"Patient", "ImagingStudy", "Endpoint"}:
         raise ConfigError(
             f"FHIR__URL: the server at {base_url} has neither transactions nor updateCreate: "
@@ -289,9 +304,13 @@ def _resource(answer: Answer, kind: str) -> JSON:
 
 
 def _entries(bundle: JSON, member: str) -> Iterator[JSON]:
-    for entry in bundle.get("entry", []):
-        if isinstance(entry, dict) and isinstance(entry.get(member), dict):
+    for entry in objects(bundle.get("entry")):
+        if isinstance(entry.get(member), dict):
             yield entry[member]
+
+
+def _incomplete(what: str) -> Rejected:
+    return Rejected(f"the FHIR server gives only {what}", reason="incomplete-search", peer="fhir")
 
 
 def _written(response: JSON) -> Written:

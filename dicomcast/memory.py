@@ -12,23 +12,34 @@ __all__ = ["Memory"]
 
 
 class Memory:
-    """Resources by type and identifier. Forgotten with every window, so nobody else's change is missed for long."""
+    """Resources by type and identifier.
+
+    Forgotten after some hundred studies, so that nobody else's change is missed for long.
+    """
 
     def __init__(self, fhir: FhirServer) -> None:
         self._fhir = fhir
         self._found: dict[tuple[str, Identifier], list[JSON]] = {}
+        self._near: set[tuple[str, Identifier]] = set()
 
     async def look_up(self, kind: str, identifiers: Iterable[Identifier]) -> None:
         """Search for all of them at once, those that are known left out."""
         unknown = {identifier for identifier in identifiers if (kind, identifier) not in self._found}
         if unknown:
-            for identifier, resources in (await self._fhir.find(kind, unknown)).items():
-                self._found[kind, identifier] = resources
+            found, near = await self._fhir.find(kind, unknown)
+            self._near |= {(kind, identifier) for identifier in near}
+            for identifier, resources in found.items():
+                # What was written meanwhile is newer.
+                self._found.setdefault((kind, identifier), resources)
 
     async def get(self, kind: str, identifier: Identifier) -> list[JSON]:
         """The resources that carry an identifier."""
         await self.look_up(kind, [identifier])
         return self._found[kind, identifier]
+
+    def near(self, kind: str, identifier: Identifier) -> bool:
+        """Whether the server found for an identifier what does not carry it: it compares in another way than we do."""
+        return (kind, identifier) in self._near
 
     def remember(self, write: Write, written: Written) -> None:
         """Keep what was written; where the server does not tell its version, look again next time."""
@@ -54,6 +65,7 @@ class Memory:
     def clear(self) -> None:
         """Forget everything."""
         self._found.clear()
+        self._near.clear()
 
 
 def _found(write: Write, written: Written) -> bool:

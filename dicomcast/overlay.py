@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from dicomcast.mapping.values import JSON
 
-__all__ = ["leads_to", "listed", "overlay", "replace_ours", "target_of"]
+__all__ = ["leads_to", "listed", "objects", "overlay", "replace_ours", "target_of"]
 
 # The only extensions that we write on elements; any other there is somebody else's.
 _OURS = (
@@ -44,6 +44,11 @@ def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
 def listed(value: Any) -> list[Any]:
     """The items of a list; none where anything else stands, since anyone may have written it."""
     return value if isinstance(value, list) else []
+
+
+def objects(value: Any) -> list[JSON]:
+    """The objects of a list, likewise."""
+    return [item for item in listed(value) if isinstance(item, dict)]
 
 
 def leads_to(reference: Any, target: str, base: str) -> bool:

@@ -23,7 +23,7 @@ from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import draft
 from dicomcast.model import StudyDelta, StudyKey
-from dicomcast.overlay import leads_to, listed, overlay, replace_ours, target_of
+from dicomcast.overlay import leads_to, listed, objects, overlay, replace_ours, target_of
 
 __all__ = ["Patients", "Turn", "identifier_of"]
 
@@ -109,7 +109,8 @@ class Patients:
                     )
                 return found
             # By a search, since the id of an EHR's Patient may be a record number, and servers log URLs.
-            following = await self._fhir.search("Patient", {"_id": target}) if target else []
+            found_there = await self._fhir.search("Patient", {"_id": target}) if target else []
+            following = [one for one in found_there if one.get("id") == target]
             if not following:
                 break
             found = following[0]
@@ -144,8 +145,10 @@ class Patients:
         identifier = identifier_of(claim.desired)
         resource = claim.desired | {"id": patient_id(*identifier), "meta": {"source": self._source(claim)}}
         if self._fhir.creates_by_put("Patient"):
-            return Write(Method.PUT, resource)
-        return Write(Method.POST, resource, unless=identifier)
+            return Write(Method.PUT, resource, new=True)
+        # What a server takes for the same identifier and we do not (p1 and P1) would satisfy the condition: then none.
+        near = self._memory.near("Patient", identifier)
+        return Write(Method.POST, resource, unless=None if near else identifier, new=True)
 
     def _source(self, claim: _Claim) -> str:
         started, study_uid, partition = claim.turn
@@ -243,7 +246,10 @@ class Patients:
     async def _claimed(self, study_id: str, key: StudyKey, endpoint: str) -> JSON | None:
         study = await self._fhir.read("ImagingStudy", study_id) or {}
         speaker = draft(study, StudyDelta(key), self._rules, endpoint, self._fhir.base_url).speaker
-        instance = await self._feed.instance(key, speaker) if speaker else None
+        try:
+            instance = await self._feed.instance(key, speaker) if speaker else None
+        except Rejected:  # It is parked itself, or will be, and must not stop the study that leaves.
+            return None
         if instance is None or instance.metadata is None:
             return None
         return patient(Dataset(instance.metadata), self._rules, key.study_uid)
@@ -251,14 +257,13 @@ class Patients:
 
 def _identifiers(resource: JSON) -> list[Identifier]:
     """All that a resource carries, of any type, since anyone may have written it."""
-    carried = (one for one in listed(resource.get("identifier")) if isinstance(one, dict))
-    return [(one.get("system", ""), one.get("value", "")) for one in carried]
+    return [(one.get("system", ""), one.get("value", "")) for one in objects(resource.get("identifier"))]
 
 
 def _is_other(resource: JSON, identifier: Identifier) -> bool:
     """Whether a Patient that we wrote has an identifier only from OtherPatientIDs, which may be anybody's."""
-    identifiers = [one for one in listed(resource.get("identifier")) if isinstance(one, dict)]
-    found = [one for one in identifiers if (one.get("system", ""), one.get("value")) == identifier]
+    carried = objects(resource.get("identifier"))
+    found = [one for one in carried if (one.get("system", ""), one.get("value")) == identifier]
     return bool(found) and all(one.get("use") == "secondary" for one in found)
 
 
@@ -277,7 +282,7 @@ def _changed(existing: JSON, after: JSON) -> list[Write]:
 
 
 def _study_uid(study: JSON) -> str:
-    identifiers = (one for one in listed(study.get("identifier")) if isinstance(one, dict))
+    identifiers = objects(study.get("identifier"))
     values = (str(one.get("value")) for one in identifiers if one.get("system") == "urn:dicom:uid")
     return next((value.removeprefix("urn:oid:") for value in values), "")
 

@@ -16,7 +16,16 @@ from datetime import datetime
 import structlog
 
 from dicomcast.casting import Caster
-from dicomcast.errors import DicomCastError, LeaseLost, Overtaken, Rejected, Retriable, Unauthorized
+from dicomcast.errors import (
+    DicomCastError,
+    LeaseLost,
+    LeftOut,
+    NonePasses,
+    Overtaken,
+    Rejected,
+    Retriable,
+    Unauthorized,
+)
 from dicomcast.model import Outcome, Parked, StudyDelta, StudyKey
 from dicomcast.parking import Failure, park
 from dicomcast.telemetry import whereabouts
@@ -31,7 +40,8 @@ _AT_A_TIME = 200
 _ENOUGH = 10
 # … and after so many, a study that fails alone is no longer thought to do so for reasons of its own.
 _ALONE = 3
-_PASSED = frozenset({Outcome.CREATED, Outcome.UPDATED, Outcome.DELETED, Outcome.UNCHANGED})
+# Reasons of ours that every study would have if they were not the study's.
+_SHARED = frozenset({"metadata-unreadable", "defect"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +62,14 @@ class Task:
     row: Parked | None = None
 
 
+# A task that failed in a way that may be a peer's.
+Suspect = tuple[Task, Failure]
+
+
 class Settler:
     """Settles deltas, `concurrency` at once. `probe` raises where a peer is away, `ask_again` stores a row by which a
-    study is cast once more, by whoever is active then, and `count` hears of each study that was cast.
+    study is cast once more, by whoever is active then, `count` hears of each study that was cast, and `fence` raises
+    where we are not active any more.
     """
 
     def __init__(
@@ -63,6 +78,7 @@ class Settler:
         *,
         probe: Callable[[], Awaitable[None]],
         ask_again: Callable[[StudyKey], Awaitable[Parked]],
+        fence: Callable[[], object],
         count: Callable[[Outcome], None],
         clock: Callable[[], datetime],
         concurrency: int,
@@ -70,46 +86,54 @@ class Settler:
         self._caster = caster
         self._probe = probe
         self._ask_again = ask_again
+        self._fence = fence
         self._count = count
         self._clock = clock
         self._concurrency = concurrency
         self._failures = 0
+        self._passed = False
 
-    async def settle(self, tasks: Sequence[Task], *, complete: bool = False, hold: bool = True) -> list[Cast]:
+    async def settle(self, tasks: Sequence[Task], *, complete: bool = False, failed_before: bool = False) -> list[Cast]:
         """Cast them all; what is in hand is finished before an error ends it.
 
-        `complete` is as for `Caster.cast`. Without `hold`, studies are parked though none passes: they are those
-        that failed before.
+        `complete` is as for `Caster.cast`. Studies that `failed_before` say nothing about the server by failing again.
 
         Raises:
-            Retriable: a peer is away, or has trouble with every study.
+            NonePasses: study after study fails; nobody is parked.
+            Retriable: a peer is away.
             Fatal: a peer refuses our credentials, or somebody else is active.
         """
-        casts = []
+        self._passed = False
+        casts, suspects = list[Cast](), list[Suspect]()
         for start in range(0, len(tasks), _AT_A_TIME):
-            casts += await self._settle_some(tasks[start : start + _AT_A_TIME], complete, hold)
-        return casts
-
-    async def _settle_some(self, tasks: Sequence[Task], complete: bool, hold: bool) -> list[Cast]:
-        await self._caster.prepare([task.delta for task in tasks if not task.delta.fault])
-        casts, suspects = await self._attempt_all(tasks, complete, hold)
-        if hold and suspects and not _any_passed(casts):
-            error = suspects[-1][1]
-            if len(tasks) > 1 or self._failures >= _ALONE or not _may_be_its_own(error):
-                raise _everybodys(error)
-        again = [task for task, error in suspects if hold and isinstance(error, Retriable)]
-        if again:
-            await self._probe()
-            settled, suspects_again = await self._attempt_all(again, complete, False)
-            casts += settled
-            suspects = [one for one in suspects if one[0] not in again] + suspects_again
+            some = tasks[start : start + _AT_A_TIME]
+            await self._caster.prepare([task.delta for task in some if not task.delta.fault])
+            await self._attempt_all(some, complete, casts, suspects, judge=not failed_before)
+        if suspects and not failed_before:
+            self._refuse_systematic(suspects, alone=len(tasks) == 1)
+            suspects = await self._once_more(suspects, complete, casts)
         return casts + [self._step_aside(task, error) for task, error in suspects]
 
+    def _refuse_systematic(self, suspects: Sequence[Suspect], *, alone: bool) -> None:
+        error = suspects[-1][1]
+        may_be_its_own = alone and self._failures < _ALONE and not _is_about_all(error)
+        if not self._passed and not may_be_its_own:
+            raise _everybodys(error)
+
+    async def _once_more(self, suspects: Sequence[Suspect], complete: bool, casts: list[Cast]) -> list[Suspect]:
+        """Those that got no usable answer may have met an outage that is over."""
+        again = [task for task, error in suspects if isinstance(error, Retriable)]
+        left = [one for one in suspects if one[0] not in again]
+        if again:
+            await self._probe()
+            await self._attempt_all(again, complete, casts, left, judge=False)
+        return left
+
     async def _attempt_all(
-        self, tasks: Sequence[Task], complete: bool, hold: bool
-    ) -> tuple[list[Cast], list[tuple[Task, Failure]]]:
-        """The casts, and the failures that may be a peer's."""
-        waiting, casts, suspects = list(tasks), list[Cast](), list[tuple[Task, Failure]]()
+        self, tasks: Sequence[Task], complete: bool, casts: list[Cast], suspects: list[Suspect], *, judge: bool
+    ) -> None:
+        """Add to the casts, and to the failures that may be a peer's; `judge` whether they are too many."""
+        waiting = list(tasks)
 
         async def work() -> None:
             while waiting:
@@ -121,7 +145,7 @@ class Settler:
                         casts.append(result)
                     else:
                         suspects.append((task, result))
-                        await self._suspect(result, hold and not _any_passed(casts))
+                        await self._suspect(result, judge)
                 except BaseException:
                     waiting.clear()
                     raise
@@ -130,34 +154,51 @@ class Settler:
         for end in ends:
             if end is not None:
                 raise end
-        return casts, suspects
 
     async def _attempt(self, task: Task, complete: bool) -> Cast | Failure:
+        """Cast one, and know afterwards that it was ours to cast.
+
+        A write that was under way when we stalled, or when we were told to stop, may come after our successor's:
+        so that the study is looked at once more, whatever came of it here.
+        """
+        try:
+            result = await self._judged(task, complete)
+            self._fence()
+        except (LeaseLost, asyncio.CancelledError):
+            if task.delta.key.study_uid:
+                await self._ask_again(task.delta.key)
+            raise
+        return result
+
+    async def _judged(self, task: Task, complete: bool) -> Cast | Failure:
+        """The cast, with the row of a study whose failure is its own; or a failure that may be a peer's."""
         key = task.delta.key
         try:
             cast = await self._cast(task.delta, complete)
+        except LeftOut as error:
+            self._pass()
+            return self._step_aside(task, error)
         except Rejected as error:
-            return error if error.peer == "fhir" else self._step_aside(task, error)
+            return error if error.peer == "fhir" or error.reason in _SHARED else self._step_aside(task, error)
         except Retriable as error:
             return error
         except Unauthorized as error:
             if error.status != 403:
                 raise
             return error
-        except LeaseLost:
-            # A write of ours may have come after our successor's: it has to look at this study once more.
-            await self._ask_again(key)
-            raise
         except DicomCastError:
             raise
         except Exception as error:
             said = f"study {key.study_uid}: a defect of dicomcast, please report it ({whereabouts(error)})"
             return Rejected(said, reason="defect")
-        if cast.outcome in _PASSED:
-            self._failures = 0
+        if cast.outcome is not Outcome.SKIPPED:
+            self._pass()
         self._count(cast.outcome)
         _log.debug("study.cast", study=key.study_uid, outcome=cast.outcome.value)
         return cast
+
+    def _pass(self) -> None:
+        self._passed, self._failures = True, 0
 
     async def _cast(self, delta: StudyDelta, complete: bool) -> Cast:
         if delta.fault:
@@ -170,14 +211,14 @@ class Settler:
             outcome = await self._caster.cast(StudyDelta(delta.key, snapshot=True))
             return Cast(delta.key, Outcome.CREATED if outcome is Outcome.UNCHANGED else outcome, asked=asked)
 
-    async def _suspect(self, error: Failure, hold: bool) -> None:
-        """Count a failure that may be a peer's, and raise it if it is."""
+    async def _suspect(self, error: Failure, judge: bool) -> None:
+        """Note a failure that may be a peer's, and raise it if it is."""
         _log.warning("study.failed", error=str(error))
         if isinstance(error, Retriable):
             await self._probe()
-        if hold:
+        if judge:
             self._failures += 1
-            if self._failures >= _ENOUGH:
+            if self._failures >= _ENOUGH and not self._passed:
                 raise _everybodys(error)
 
     def _step_aside(self, task: Task, error: Failure) -> Cast:
@@ -187,18 +228,14 @@ class Settler:
         return Cast(task.delta.key, Outcome.PARKED, row)
 
 
-def _any_passed(casts: Sequence[Cast]) -> bool:
-    return any(cast.outcome in _PASSED for cast in casts)
+def _is_about_all(error: Failure) -> bool:
+    """Whether a peer says by itself that it is not about this study: it throttles, or refuses our credentials."""
+    return isinstance(error, Unauthorized) or (isinstance(error, Retriable) and error.throttled)
 
 
-def _may_be_its_own(error: Failure) -> bool:
-    """Whether the failure of a study that nobody stands beside may be its own: a peer that throttles says not."""
-    return isinstance(error, Rejected) or (isinstance(error, Retriable) and not error.throttled)
-
-
-def _everybodys(error: Failure) -> Retriable | Unauthorized:
-    """A failure that no study passes by."""
-    if isinstance(error, Rejected):
-        said = f"study after study fails and none passes: {error}"
-        return Retriable(said, peer=error.peer, status=error.status, codes=error.codes)
-    return error
+def _everybodys(error: Failure) -> NonePasses | Unauthorized:
+    if isinstance(error, Unauthorized):
+        return error
+    after = error.retry_after if isinstance(error, Retriable) else None
+    said = f"study after study fails and none passes: {error}"
+    return NonePasses(said, peer=error.peer, status=error.status, codes=error.codes, retry_after=after)

@@ -14,9 +14,10 @@ import structlog
 
 from dicomcast.casting import Caster
 from dicomcast.dicom.feed import Feed
+from dicomcast.errors import NonePasses
 from dicomcast.fhir import FhirServer
 from dicomcast.grouping import group
-from dicomcast.model import Checkpoint, Outcome, Parked, StudyDelta, StudyKey
+from dicomcast.model import Checkpoint, Cursor, Entry, Outcome, Parked, StudyDelta, StudyKey
 from dicomcast.parking import due_now, waits
 from dicomcast.settling import Cast, Settler, Task
 from dicomcast.state import StateStore
@@ -28,6 +29,8 @@ _log = structlog.get_logger()
 
 # So many parked studies are retried between two windows: the feed does not wait for all of them.
 _RETRIED = 8
+# So many windows are read for one study that passes, where study after study fails.
+_AHEAD = 8
 
 
 class Synchronizer:
@@ -60,6 +63,7 @@ class Synchronizer:
             probe=self._probe,
             ask_again=self._ask_again,
             count=count,
+            fence=lambda: tenure.epoch,
             clock=clock,
             concurrency=concurrency,
         )
@@ -68,31 +72,51 @@ class Synchronizer:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
         whole = {"whole": True} if checkpoint.cursor.position.get("whole") else {}
+        entries: tuple[Entry, ...] = ()
+        held: NonePasses | None = None
         async for window in self._feed.windows(checkpoint.cursor, self._window):
-            rows, now = await self._rows(), self._clock()
-            folded, tasks = list[Cast](), list[Task]()
-            for delta in group(self._feed.source, window.entries):
-                row = rows.get(delta.key)
-                if row is not None and waits(row, now):
-                    folded.append(self._fold(delta, row))
-                else:
-                    tasks.append(_task(delta, row))
-            casts = folded + await self._settler.settle(tasks, complete=bool(whole))
-            checkpoint = await self._store.advance(
-                checkpoint,
-                to=replace(window.end, position={**window.end.position, **whole}),
-                parked=_parked(casts),
-                resolved=_resolved(casts),
-                read=_read(rows, casts),
-                epoch=self._tenure.epoch,
-            )
-            _log.info("window.settled", sequence=window.end.sequence, entries=len(window.entries), studies=len(casts))
+            entries += window.entries
+            end = replace(window.end, position={**window.end.position, **whole})
+            try:
+                checkpoint, casts = await self._settle(checkpoint, entries, end, complete=bool(whole))
+            except NonePasses as error:
+                if len(entries) > _AHEAD * self._window:
+                    raise
+                held = error  # Whose trouble it is may show in the next window.
+                continue
+            entries, held = (), None
             yield checkpoint, casts
+        if held is not None:
+            raise held
 
-    async def replay(self, first: int, last: int | None) -> AsyncIterator[list[Cast]]:
-        """Cast a stretch of the feed once more, parked studies too. The cursor stays where it is."""
+    async def _settle(
+        self, checkpoint: Checkpoint, entries: tuple[Entry, ...], end: Cursor, *, complete: bool
+    ) -> tuple[Checkpoint, list[Cast]]:
+        rows, now = await self._rows(), self._clock()
+        folded, tasks = list[Cast](), list[Task]()
+        for delta in group(self._feed.source, entries):
+            row = rows.get(delta.key)
+            if row is not None and waits(row, now):
+                folded.append(self._fold(delta, row))
+            else:
+                tasks.append(_task(delta, row))
+        casts = folded + await self._settler.settle(tasks, complete=complete)
+        checkpoint = await self._store.advance(
+            checkpoint,
+            to=end,
+            parked=_parked(casts),
+            resolved=_resolved(casts),
+            read=_read(rows, casts),
+            epoch=self._tenure.epoch,
+        )
+        _log.info("window.settled", sequence=end.sequence, entries=len(entries), studies=len(casts))
+        return checkpoint, casts
+
+    async def replay(self, first: int, last: int | None) -> AsyncIterator[tuple[int, list[Cast]]]:
+        """Cast a stretch of the feed once more, parked studies too, and tell how far. The cursor stays where it is."""
         async for window in self._feed.replay(first, last, self._window):
-            yield await self._cast_beside_the_feed(group(self._feed.source, window.entries), hold=True)
+            casts = await self._cast_beside_the_feed(group(self._feed.source, window.entries))
+            yield max(entry.sequence for entry in window.entries), casts
 
     async def replay_studies(self, study_uids: Collection[str]) -> list[Cast]:
         """Cast snapshots of studies, in every partition that may hold them."""
@@ -106,7 +130,7 @@ class Synchronizer:
     async def retry(self, keys: Collection[StudyKey]) -> list[Cast]:
         """Cast snapshots of these studies; one that cannot be named cannot be read either, and stays as it is."""
         deltas = [StudyDelta(key, snapshot=True) for key in keys if key.study_uid]
-        return await self._cast_beside_the_feed(deltas, hold=False)
+        return await self._cast_beside_the_feed(deltas, failed_before=True)
 
     async def hand_over(self, keys: Collection[StudyKey]) -> list[Parked]:
         """Ask the worker that is active to cast these studies at its next turn; returns the rows that say so."""
@@ -139,11 +163,12 @@ class Synchronizer:
         last = max(row.last_sequence, *delta.sequences)
         return Cast(delta.key, Outcome.PARKED, replace(row, last_sequence=last, last_seen=self._clock()))
 
-    async def _cast_beside_the_feed(self, deltas: Sequence[StudyDelta], *, hold: bool) -> list[Cast]:
+    async def _cast_beside_the_feed(self, deltas: Sequence[StudyDelta], *, failed_before: bool = False) -> list[Cast]:
         if not deltas:
             return []
         rows = await self._rows()
-        casts = await self._settler.settle([_task(delta, rows.get(delta.key)) for delta in deltas], hold=hold)
+        tasks = [_task(delta, rows.get(delta.key)) for delta in deltas]
+        casts = await self._settler.settle(tasks, failed_before=failed_before)
         await self._store.settle(
             self._feed.source,
             parked=_parked(casts),

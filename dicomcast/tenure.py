@@ -80,15 +80,23 @@ class Tenure:
         return lease
 
     async def keep(self) -> None:
-        """Renew what we hold, for ever; a store that is away is asked again, while the lease lasts."""
+        """Prolong what we hold, for ever; a store that is away is asked again, while the lease lasts.
+
+        A lease that somebody else had meanwhile is not taken anew here: what is in hand was begun before, and must
+        not be written under the new epoch.
+        """
         while True:
             await asyncio.sleep(self.ttl.total_seconds() / 3)
-            if self._lease is None:
+            held = self._lease
+            if held is None:
                 continue
             try:
-                await self.take()
+                lease = await self.take()
             except StateError as error:
                 _log.warning("lease.not-renewed", error=str(error))
+                continue
+            if lease.owner == self.owner and lease.epoch != held.epoch:
+                await self.release()
 
     async def release(self) -> None:
         """Let the next owner have it at once."""

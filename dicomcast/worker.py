@@ -87,6 +87,7 @@ class Worker:
         self._due = asyncio.Event()
         self._met = False
         self._replayed = False
+        self._reached: int | None = None
         self._trouble: DicomCastError | None = None
 
     def stop(self) -> None:
@@ -115,7 +116,7 @@ class Worker:
             try:
                 await asyncio.wait({work, told, *beside}, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.wait({work}, timeout=_GRACE)
-                await self._finish(work, expired=loop.time() >= end)
+                await self._finish(work, job, expired=loop.time() >= end)
                 for task in beside:
                     if task.done():
                         task.result()
@@ -125,8 +126,8 @@ class Worker:
                         one.cancel()
         return self._vitals.report
 
-    async def _finish(self, work: asyncio.Task[None], *, expired: bool) -> None:
-        """What an interrupted job says: only when its time ran out while it waited does it fail."""
+    async def _finish(self, work: asyncio.Task[None], job: Job, *, expired: bool) -> None:
+        """What an interrupted job says: it fails where its time ran out while it waited, or a replay is not done."""
         if not work.done():
             work.cancel()
         try:
@@ -135,14 +136,27 @@ class Worker:
             said = "the window in hand did not finish in time: a peer keeps its answer back"
             _log.warning("window.dropped", reason=said)
             self._trouble = self._trouble or Retriable(said)
+            # What is under way may still arrive, so the lease is not given back: it runs out by itself.
         except _PASSING:
+            await self._release()
             if expired or not self._stop.is_set():
                 raise
-        finally:
-            with contextlib.suppress(StateError):
-                await self._app.tenure.release()
+        except BaseException:
+            await self._release()
+            raise
+        else:
+            await self._release()
         if expired and self._trouble is not None:
             raise self._trouble
+        if self._stop.is_set() and self._reached is not None and not self._replayed:
+            again = f"--replay-from {self._reached + 1}" + (
+                f" --replay-to {job.replay.last}" if job.replay.last else ""
+            )
+            raise Retriable(f"the replay was interrupted behind sequence {self._reached}: go on with {again}")
+
+    async def _release(self) -> None:
+        with contextlib.suppress(StateError):
+            await self._app.tenure.release()
 
     async def _beat(self) -> None:
         """Show that the event loop turns, and say at once when a peer goes away: a window may take long to end."""
@@ -240,7 +254,7 @@ class Worker:
             self._well()
         if job.replay and not self._replayed:
             await self._replay(job.replay)
-            self._replayed = True
+            self._replayed = not self._stop.is_set()
         if job.tail:
             await self._tail(checkpoint, once=job.once)
 
@@ -257,7 +271,9 @@ class Worker:
             found = {cast.key.study_uid for cast in casts if cast.outcome is not Outcome.SKIPPED}
             self._vitals.report.absent += [uid for uid in replay.studies if uid not in found]
         if replay.first is not None:
-            async for casts in self._app.synchronizer.replay(replay.first, replay.last):
+            first = replay.first if self._reached is None else self._reached + 1
+            async for reached, casts in self._app.synchronizer.replay(first, replay.last):
+                self._reached = reached
                 self._count(casts)
                 if self._stop.is_set():
                     return

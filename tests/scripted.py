@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -11,16 +11,25 @@ from tests.harness import Harness
 
 __all__ = ["Scripted", "bundle_of"]
 
+Before = Callable[[str, httpx.Request], Awaitable[None]]
 Instead = Callable[[str, httpx.Request], httpx.Response | None]
 Afterwards = Callable[[str, httpx.Request, httpx.Response], httpx.Response | None]
 
 
+async def _nothing(peer: str, request: httpx.Request) -> None:
+    """Happens before most requests."""
+
+
 class Scripted(Harness):
-    """`instead` answers in a peer's place, `afterwards` in place of the answer to what was done; None: nothing."""
+    """`before` happens before a request.
+
+    `instead` answers in a peer's place, `afterwards` in place of the answer to what was done; None: nothing.
+    """
 
     def __init__(self, **options: Any) -> None:
         self.instead: Instead = lambda peer, request: None
         self.afterwards: Afterwards = lambda peer, request, answer: None
+        self.before: Before = _nothing
         self.seen: list[tuple[str, httpx.Request]] = []
         super().__init__(**options)
 
@@ -38,6 +47,7 @@ class _Scripted(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._harness.seen.append((self._peer, request))
+        await self._harness.before(self._peer, request)
         answer = self._harness.instead(self._peer, request)
         if answer is None:
             answer = await self._inner.handle_async_request(request)

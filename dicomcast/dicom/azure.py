@@ -60,8 +60,8 @@ class AzureFeed:
                 f"DICOM__URL: {self._http.base_url} is not a DICOM service with a change feed ({error})"
             ) from None
         if cursor is not None and cursor.timestamp:
-            self._refuse_reset(cursor, latest)
             with _refusals_waited_for():
+                latest = await self._refuse_reset(cursor, latest)
                 await self._recognise(cursor, latest)
 
     async def _versions(self, budget: float | None) -> frozenset[str]:
@@ -106,12 +106,18 @@ class AzureFeed:
             return False
         return True
 
-    def _refuse_reset(self, cursor: Cursor, latest: Cursor) -> None:
-        behind = latest.sequence < cursor.sequence
-        if self.version == "v2":
-            behind = (_time(latest), latest.sequence) < (_time(cursor), cursor.sequence)
-        if behind:
+    async def _refuse_reset(self, cursor: Cursor, latest: Cursor) -> Cursor:
+        """The newest entry, which is not behind the cursor; one odd answer is no proof that it is."""
+        if self._is_behind(latest, cursor):
+            latest = await self.latest()
+        if self._is_behind(latest, cursor):
             raise self._reset(f"ends at sequence {latest.sequence}, but sequence {cursor.sequence} was settled before")
+        return latest
+
+    def _is_behind(self, one: Cursor, other: Cursor) -> bool:
+        if self.version == "v2":
+            return (_time(one), one.sequence) < (_time(other), other.sequence)
+        return one.sequence < other.sequence
 
     async def _recognise(self, cursor: Cursor, latest: Cursor) -> None:
         """A recreated archive may have grown beyond the cursor: then another entry stands where it points to."""
@@ -182,7 +188,7 @@ class AzureFeed:
             now = moment(self._present(answer))
             latest = self.newest = _newest(answer)
             if after.timestamp:
-                self._refuse_reset(after, latest)
+                latest = await self._refuse_reset(after, latest)
             if self.version == "v1":
                 reading = by_sequence.read(
                     self._page_v1, after=after.sequence, latest=latest.sequence, settled=now - self._lag, size=size

@@ -32,8 +32,9 @@ class Dicomweb:
         try:
             instances = await self._metadata(key, path, f"studies/{_segment(key.study_uid)}/metadata")
         except NotFound:
-            await self._confirm_absence(key, path)
             instances = []
+        if not instances:
+            await self._confirm_absence(key, f"{path}/studies", {})
         return StudyDelta(key, {one.key: one for one in instances}, snapshot=True)
 
     async def instance(self, key: StudyKey, instance: InstanceKey, path: str) -> Instance | None:
@@ -47,22 +48,27 @@ class Dicomweb:
         try:
             found = await self._metadata(key, path, address)
         except NotFound:
-            return None
-        return next((one for one in found if one.key == instance), None)
+            found = []
+        one = next((one for one in found if one.key == instance), None)
+        if one is None:
+            await self._confirm_absence(key, f"{path}/instances", {"SOPInstanceUID": instance.instance_uid})
+        return one
 
     async def _metadata(self, key: StudyKey, path: str, address: str) -> list[Instance]:
         try:
             answer = await self._http.request("GET", f"{path}/{address}", headers=_DICOM_JSON, at_once=(Stumbled,))
         except Stumbled:
-            await self._search(key, path)  # A service that answers this has stumbled over the study alone.
+            await self._search(
+                key, f"{path}/studies", {}
+            )  # A service that answers this has stumbled over the study alone.
             said = f"the archive cannot read the metadata of study {key.study_uid}"
             raise _unusable(said, "metadata-unreadable") from None
         return [_instance(key, dataset) for dataset in _datasets(answer, key)]
 
-    async def _confirm_absence(self, key: StudyKey, path: str) -> None:
-        """A 404 may come from a proxy or a wrong path, and would delete a study: the search must agree."""
+    async def _confirm_absence(self, key: StudyKey, url: str, query: dict[str, str]) -> None:
+        """A 404 or nothing may come from a proxy or a wrong path, and would delete a study: the search must agree."""
         try:
-            gone = not await self._search(key, path)
+            gone = not await self._search(key, url, query)
         except NotFound:
             gone = False
         if not gone:
@@ -70,9 +76,9 @@ class Dicomweb:
                 f"the archive has no metadata of study {key.study_uid}, but does not say that it is gone", peer="dicom"
             )
 
-    async def _search(self, key: StudyKey, path: str) -> list[Any]:
-        query = {"StudyInstanceUID": key.study_uid}
-        answer = await self._http.request("GET", f"{path}/studies", params=query, headers=_DICOM_JSON)
+    async def _search(self, key: StudyKey, url: str, query: dict[str, str]) -> list[Any]:
+        query = {"StudyInstanceUID": key.study_uid} | query
+        answer = await self._http.request("GET", url, params=query, headers=_DICOM_JSON)
         return _datasets(answer, key)
 
 

@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from dicomcast.errors import Rejected
+from dicomcast.errors import Rejected, Retriable
 from dicomcast.model import InstanceKey, Outcome, StudyKey
 from tests.harness import Harness
 from tests.reader import Reader
@@ -40,9 +40,10 @@ async def test_a_uid_stays_one_segment_of_the_path(reader: Reader, uid: str, seg
     reader.wire.intercept = lambda request: httpx.Response(404 if request.url.path.endswith("/metadata") else 204)
     await feed.snapshot(StudyKey(feed.source, "", uid))
     await feed.instance(StudyKey(feed.source, "", "1.2"), InstanceKey(uid, uid))
-    study, search, instance = [request.url.raw_path for request in reader.wire.requests]
+    study, search, instance, other = [request.url.raw_path for request in reader.wire.requests]
     assert study == b"/v1/studies/" + segment + b"/metadata"
     assert search.startswith(b"/v1/studies?StudyInstanceUID=")
+    assert other.startswith(b"/v1/instances?StudyInstanceUID=1.2&SOPInstanceUID=")
     assert instance == b"/v1/studies/1.2/series/" + segment + b"/instances/" + segment + b"/metadata"
 
 
@@ -99,3 +100,20 @@ async def test_an_entry_whose_study_cannot_be_asked_for_is_a_dead_letter(api: st
     assert not name or name not in row.message
     assert not [url for url in harness.wire.asked if "/studies" in url]
     await harness.close()
+
+
+@pytest.mark.parametrize(("status", "content"), [(204, b""), (200, b""), (200, b"[]"), (200, b"null"), (404, b"")])
+async def test_a_study_is_gone_only_when_the_search_says_so_too(reader: Reader, status: int, content: bytes) -> None:
+    """An empty answer may be a proxy's, and would delete the study in FHIR."""
+    feed = await reader.opened()
+    key = StudyKey(feed.source, "", "1.2")
+    there = b'[{"0020000D": {"vr": "UI", "Value": ["1.2"]}}]'
+    searched = httpx.Response(200, content=there)
+    reader.wire.intercept = lambda request: (
+        httpx.Response(status, content=content) if request.url.path.endswith("/metadata") else searched
+    )
+    with pytest.raises((Retriable, Rejected)):
+        await feed.snapshot(key)
+    searched = httpx.Response(204)
+    if content != b"null":
+        assert (await feed.snapshot(key)).instances == {}

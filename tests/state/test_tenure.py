@@ -208,3 +208,27 @@ async def test_a_take_over_is_noticed_by_the_keeper(store: StateStore) -> None:
     assert (await store.lease(FEED) or Lease(FEED, "", 0, EPOCH)).owner == "other"
     assert not keeper.done()
     keeper.cancel()
+
+
+async def test_a_lease_that_somebody_else_had_meanwhile_is_not_taken_anew(store: StateStore) -> None:
+    """A worker that slept through its lease wakes with a window in hand: what it was begun under is gone for good."""
+    slept, other = tenure(store), tenure(store)
+    await slept.take()
+    keeping = asyncio.create_task(slept.keep())
+    lease = slept._lease
+    assert lease is not None
+    slept._store = Away(store)  # type: ignore[assignment]
+    slept._store.away = True  # type: ignore[attr-defined]
+    await asyncio.sleep(90)
+    await other.take()
+    await other.release()
+    slept._store = store
+    await asyncio.sleep(45)
+    with pytest.raises(LeaseLost):
+        slept.epoch  # noqa: B018
+    assert not slept.held
+    taken = await other.take()
+    assert other.held and taken.epoch > lease.epoch, "it was given back at once"
+    await slept.take()
+    assert not slept.held
+    keeping.cancel()

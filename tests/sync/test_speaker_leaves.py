@@ -10,6 +10,7 @@ import pytest
 
 from dicomcast.model import Outcome
 from tests.harness import Harness
+from tests.scripted import Scripted
 
 
 class Refusing(Harness):
@@ -152,4 +153,53 @@ async def test_an_heir_is_chosen_in_brief() -> None:
     assert [b"_elements=" in content for content in searches if b"subject=" in content] == [True]
     assert len([path for path, _ in harness.asked if path.startswith("/fhir/ImagingStudy/") and "_" not in path]) == 1
     assert harness.patients()[0]["meta"]["source"].endswith("StudyInstanceUID=1.30&started=2024-01-29")
+    await harness.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "renamed"])
+async def test_the_poison_of_the_next_speaker_does_not_hold_the_one_that_leaves(how: str) -> None:
+    """A study must go, or go to its right Patient, though the study that speaks next cannot be read."""
+    harness = Harness()
+    harness.put("1.2", "1.2.1", "1.2.1.1", StudyDate="20240101", PatientName="Old^Name")
+    harness.put("1.3", "1.3.1", "1.3.1.1", StudyDate="20240201", PatientName="New^Name")
+    await harness.cast()
+    harness.archive.poison("1.2", "1.2.1", "1.2.1.1", kind="corrupt")
+    if how == "deleted":
+        harness.archive.delete("Microsoft.Default", "1.3")
+    else:
+        change = {"00100020": {"vr": "LO", "Value": ["CORRECTED"]}}
+        harness.archive.bulk_update("Microsoft.Default", ["1.3"], change)
+    await harness.cast()
+    assert await harness.state.parked(harness.feed.source) == []
+    others = [one for one in harness.studies() if one["identifier"][0]["value"] == "urn:oid:1.3"]
+    assert [one["subject"]["identifier"]["value"] for one in others] == ([] if how == "deleted" else ["CORRECTED"])
+    harness.archive.heal("1.2", "1.2.1", "1.2.1.1")
+    harness.put("1.2", "1.2.1", "1.2.1.2", StudyDate="20240101", PatientName="Old^Name", InstanceNumber=2)
+    await harness.cast()
+    (first,) = (one for one in harness.patients() if one["identifier"][0]["value"] == "P1")
+    assert first["name"][0]["text"] == "Name Old"
+    await harness.close()
+
+
+async def test_a_heir_that_one_odd_404_hides_is_not_passed_over() -> None:
+    """That an instance is gone is believed when the search says so too."""
+    harness = Scripted()
+    for study, date, who in (("1.2", "20240101", "Old"), ("1.3", "20240201", "Middle"), ("1.4", "20240301", "New")):
+        harness.put(study, f"{study}.1", f"{study}.1.1", StudyDate=date, PatientName=f"{who}^Name")
+    await harness.cast()
+    met = []
+
+    def instead(peer: str, request: httpx.Request) -> httpx.Response | None:
+        if peer == "dicom" and "/studies/1.3/" in request.url.path and not met:
+            met.append(request)
+            return httpx.Response(404)
+        return None
+
+    harness.instead = instead
+    harness.archive.delete("Microsoft.Default", "1.4")
+    await harness.cast()
+    harness.now += timedelta(minutes=5)
+    await harness.open()
+    await harness.synchronizer.retry_parked()
+    assert met and name(harness) == "Name Middle"
     await harness.close()

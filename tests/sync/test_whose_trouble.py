@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dicomcast.errors import DicomCastError, Retriable, Unauthorized
+from dicomcast.errors import DicomCastError, NonePasses, Retriable, Unauthorized
 from dicomcast.model import Outcome, StudyDelta
 from tests.scripted import Scripted, bundle_of
 
@@ -138,6 +138,51 @@ async def test_one_that_passes_behind_many_that_do_not() -> None:
     await harness.close()
 
 
+async def test_two_that_fail_behind_hundreds_that_pass() -> None:
+    """Studies are looked up some hundred at a time, but it is the window that tells whose trouble it is."""
+    harness = Scripted()
+    put_studies(harness, 201)
+    bad = put_studies(harness, 2, 300)
+    refuse(harness, 422, bad)
+    assert await harness.cast() == {Outcome.CREATED: 201, Outcome.PARKED: 2}
+    await harness.close()
+
+
+async def test_a_window_that_is_full_of_what_fails() -> None:
+    """One that passes is looked for in the windows behind it, else it would never be found."""
+    harness = Scripted(window=2)
+    bad = put_studies(harness, 6)
+    put_studies(harness, 3, 50)
+    refuse(harness, 422, bad)
+    for _ in range(40):
+        try:
+            await harness.cast()
+        except NonePasses:
+            assert await settled(harness) == 0
+    assert set(await rows(harness)) == set(bad)
+    assert len(harness.studies()) == 3 and await settled(harness) == 9
+    await harness.close()
+
+
+async def test_an_archive_whose_metadata_cannot_be_read_at_all() -> None:
+    """It fails at each study, though it answers searches and lists its entries: the feed waits."""
+    harness = Scripted()
+    put_studies(harness, 12)
+    fails = True
+
+    def instead(peer: str, request: httpx.Request) -> httpx.Response | None:
+        metadata = request.url.path.endswith("/metadata") or request.url.params.get("includeMetadata") == "true"
+        return httpx.Response(500) if peer == "dicom" and metadata and fails else None
+
+    harness.instead = instead
+    with pytest.raises(NonePasses, match="cannot read the metadata"):
+        await harness.cast()
+    assert await rows(harness) == {} and await settled(harness) == 0
+    fails = False
+    assert await harness.cast() == {Outcome.CREATED: 12}
+    await harness.close()
+
+
 async def test_what_failed_before_fails_again_and_the_feed_goes_on() -> None:
     """The retry of parked studies says nothing about the server, however many they are."""
     harness = Scripted()
@@ -214,12 +259,16 @@ async def test_an_instance_that_fhir_cannot_hold_is_left_out_and_seen() -> None:
         return httpx.Response(answer.status_code, content=content, headers={"Date": answer.headers["Date"]})
 
     harness.afterwards = misspelt
-    assert await harness.cast() == {Outcome.PARKED: 1}
-    assert harness.study()["numberOfInstances"] == 1
-    assert await rows(harness) == {"1.2": "instance-left-out"}
+    (bad,) = put_studies(harness, 1)
+    refuse(harness, 422, [bad])
+    assert await harness.cast() == {Outcome.PARKED: 2}
+    assert harness.study()["numberOfInstances"] == 1, "it was written, so what is wrong with the other is its own"
+    assert await rows(harness) == {"1.2": "instance-left-out", bad: "refused"}
+    harness.archive.delete("Microsoft.Default", bad)
     harness.afterwards = lambda peer, request, answer: None
     harness.now += timedelta(minutes=2)
-    assert [cast.outcome for cast in await harness.synchronizer.retry_parked()] == [Outcome.UPDATED]
+    outcomes = {cast.outcome for cast in await harness.synchronizer.retry_parked()}
+    assert outcomes == {Outcome.UPDATED, Outcome.SKIPPED}
     assert await rows(harness) == {} and harness.study()["numberOfInstances"] == 2
     await harness.close()
 

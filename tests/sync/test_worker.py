@@ -11,8 +11,12 @@ import httpx
 import pytest
 
 from dicomcast.app import App
+from dicomcast.casting import Caster
+from dicomcast.dry_run import DryRunServer, DryRunStore
 from dicomcast.errors import ConfigError, LeaseLost, Rejected, Retriable, SourceReset, Unauthorized
 from dicomcast.model import Outcome
+from dicomcast.sync import Synchronizer
+from dicomcast.tenure import Tenure
 from dicomcast.vitals import Phase, Vitals
 from dicomcast.worker import Job, Replay, Worker
 from tests.harness import Harness
@@ -418,3 +422,57 @@ async def test_a_throttling_peer_parks_nothing(harness: VirtualHarness, study: N
     worker.stop()
     report = await run
     assert report.outcomes == {Outcome.CREATED: 1}
+
+
+async def test_an_interrupted_replay_says_where_to_go_on(harness: VirtualHarness) -> None:
+    """A Job that is evicted in the middle has not done its work (exit 75); a blip does not make it begin anew."""
+    harness.window = 5
+    harness.restart()
+    for number in range(20):
+        harness.put(f"1.{number + 2}", f"1.{number + 2}.1", f"1.{number + 2}.1.1", PatientID=f"P{number}")
+    await Worker(harness.app()).run(Job())
+    pages: list[str] = []
+
+    def weather(moment: float) -> httpx.Response | None:
+        pages.append(f"{moment}")
+        return httpx.Response(503) if len(pages) in (7, 8, 9) else None
+
+    harness.weather["fhir"] = weather
+    worker = Worker(harness.app())
+    count = worker._count
+
+    def counted(casts: Any) -> None:
+        count(casts)
+        if harness.studies() and worker._reached == 10:
+            worker.stop()
+
+    worker._count = counted  # type: ignore[method-assign]
+    with pytest.raises(Retriable, match="behind sequence 10: go on with --replay-from 11 --replay-to 18"):
+        await worker.run(Job(replay=Replay(first=1, last=18), tail=False, limit=3600))
+    harness.restart()
+    report = await Worker(harness.app()).run(Job(replay=Replay(first=11, last=18), tail=False))
+    assert report.outcomes == {Outcome.UNCHANGED: 8}
+
+
+async def test_a_dry_run_ends_though_a_row_is_due(harness: VirtualHarness, study: None) -> None:
+    """Nothing settles the row, so it stays due: it is shown once."""
+    write = harness.fhir.write
+
+    async def refuses(writes: Any) -> Any:
+        if any(one.resource["resourceType"] == "ImagingStudy" for one in writes):
+            raise Rejected("fhir answered 422", peer="fhir", status=422)
+        return await write(writes)
+
+    harness.fhir.write = refuses  # type: ignore[method-assign]
+    await Worker(harness.app()).run(Job())
+    await asyncio.sleep(3600)
+    shown: list[bytes] = []
+    app = harness.app()
+    app.store = DryRunStore(harness.state)
+    app.fhir = DryRunServer(harness.server, shown.append)
+    app.tenure = Tenure(app.store, harness.feed.source, ttl=timedelta(minutes=1), clock=lambda: harness.now)
+    caster = Caster(harness.feed, app.fhir, harness.rules)
+    app.synchronizer = Synchronizer(harness.feed, app.fhir, app.store, app.tenure, caster, clock=lambda: harness.now)
+    await Worker(app).run(Job())
+    assert len(shown) == 1 and b"urn:oid:1.2" in shown[0]
+    assert len(await harness.state.parked(harness.feed.source)) == 1
