@@ -68,6 +68,7 @@ class App:
         await self.feed.open(checkpoint.cursor)
         await self.fhir.open()
         cursor = checkpoint.cursor or await self.feed.start(self.start)
+        _log.info("fhir.open", server=self.fhir.base_url, version=self.fhir.capabilities.version)
         _log.info("feed.open", source=self.feed.source, version=self.feed.version, sequence=cursor.sequence)
         return replace(checkpoint, cursor=cursor)
 

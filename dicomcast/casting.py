@@ -32,7 +32,7 @@ from dicomcast.model import Issue, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
 
-__all__ = ["Caster"]
+__all__ = ["Caster", "Interrupted"]
 
 _log = structlog.get_logger()
 
@@ -40,6 +40,10 @@ _log = structlog.get_logger()
 _CONFLICTS = 5
 # With more speakers to read than this, one read of the whole study is cheaper.
 _SINGLE_READS = 3
+
+
+class Interrupted(asyncio.CancelledError):
+    """Cancelled while a write was under way: what comes of it is not known, and may come later."""
 
 
 class Caster:
@@ -152,7 +156,10 @@ class Caster:
     async def _write(self, existing: JSON | None, key: StudyKey, writes: list[Write]) -> Outcome:
         if not writes:
             return Outcome.UNCHANGED
-        answers = await self._fhir.write(writes)
+        try:
+            answers = await self._fhir.write(writes)
+        except asyncio.CancelledError:
+            raise Interrupted from None
         self._refuse_overtaken(key, writes, answers)
         for write, written in zip(writes, answers, strict=True):
             self._memory.remember(write, written)

@@ -26,6 +26,8 @@ and OperationOutcome codes and never a patient: free text of a server is cut bef
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "ConfigError",
     "Conflict",
@@ -49,10 +51,16 @@ __all__ = [
 ]
 
 
+_SETTING = re.compile(r"(?<![A-Z_])(?:DICOM|FHIR|PATIENT|MAPPING|STATE|WORKER|HEALTH|LOG)__[A-Z]")
+
+
 class DicomCastError(Exception):
-    """The root: every error that dicomcast raises on purpose."""
+    """The root: every error that dicomcast raises on purpose. Settings in its message are named as they are written."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_SETTING.sub(r"DICOMCAST_\g<0>", message))
 
 
 class ConfigError(DicomCastError):

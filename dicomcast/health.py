@@ -75,12 +75,16 @@ def summary(vitals: Vitals, now: datetime) -> dict[str, Any]:
         "settled": backlog.settled.sequence if backlog else None,
         "latest": backlog.latest.sequence if backlog else None,
         "lag_entries": backlog.entries if backlog else None,
-        "lag_seconds": round(lag, 1) if lag is not None else None,
+        "lag_seconds": _rounded(lag),
         "polled_at": vitals.polled_at.isoformat(timespec="seconds") if vitals.polled_at else None,
         "parked": backlog.parked if backlog else None,
         "dead": backlog.dead if backlog else None,
-        "oldest_parked_seconds": round(backlog.oldest_seconds(now), 1) if backlog else None,
+        "oldest_parked_seconds": _rounded(backlog.oldest_seconds(now)) if backlog else None,
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 class _Server(ThreadingHTTPServer):

@@ -31,7 +31,7 @@ def _one(read: Callable[[Vitals, datetime], float | None]) -> Reading:
     return readings
 
 
-def _of_backlog(read: Callable[[Backlog, datetime], float]) -> Reading:
+def _of_backlog(read: Callable[[Backlog, datetime], float | None]) -> Reading:
     return _one(lambda vitals, now: read(vitals.backlog, now) if vitals.backlog else None)
 
 

@@ -222,8 +222,9 @@ def tree(root: type[BaseSettings], given: Mapping[str, Given]) -> dict[str, Any]
 def _unknown(name: str, source: str, known: Mapping[str, Variable]) -> str:
     names = [*known, CONFIG, SECRETS_DIR] if source == ENVIRONMENT else [*known]
     short = [other.removeprefix(PREFIX) for other in names]  # the common prefix would make all of them near
-    [nearest] = get_close_matches(name.removeprefix(PREFIX), short, n=1, cutoff=0)
-    return f"{name}: there is no such setting; the nearest is {PREFIX}{nearest}{_whence(source)}"
+    near = get_close_matches(name.removeprefix(PREFIX), short, n=1, cutoff=0.4)
+    advice = f"the nearest is {PREFIX}{near[0]}" if near else "`dicomcast config` shows all that there are"
+    return f"{name}: there is no such setting; {advice}{_whence(source)}"
 
 
 def explain(

@@ -15,7 +15,7 @@ from datetime import datetime
 
 import structlog
 
-from dicomcast.casting import Caster
+from dicomcast.casting import Caster, Interrupted
 from dicomcast.errors import (
     DicomCastError,
     LeaseLost,
@@ -92,6 +92,7 @@ class Settler:
         self._concurrency = concurrency
         self._failures = 0
         self._passed = False
+        self.interrupted = False
 
     async def settle(self, tasks: Sequence[Task], *, complete: bool = False, failed_before: bool = False) -> list[Cast]:
         """Cast them all; what is in hand is finished before an error ends it.
@@ -145,7 +146,7 @@ class Settler:
                         casts.append(result)
                     else:
                         suspects.append((task, result))
-                        await self._suspect(result, judge)
+                        await self._suspect(task.delta.key, result, judge)
                 except BaseException:
                     waiting.clear()
                     raise
@@ -164,7 +165,8 @@ class Settler:
         try:
             result = await self._judged(task, complete)
             self._fence()
-        except (LeaseLost, asyncio.CancelledError):
+        except (LeaseLost, Interrupted) as error:
+            self.interrupted = isinstance(error, Interrupted)
             if task.delta.key.study_uid:
                 await self._ask_again(task.delta.key)
             raise
@@ -211,9 +213,9 @@ class Settler:
             outcome = await self._caster.cast(StudyDelta(delta.key, snapshot=True))
             return Cast(delta.key, Outcome.CREATED if outcome is Outcome.UNCHANGED else outcome, asked=asked)
 
-    async def _suspect(self, error: Failure, judge: bool) -> None:
+    async def _suspect(self, key: StudyKey, error: Failure, judge: bool) -> None:
         """Note a failure that may be a peer's, and raise it if it is."""
-        _log.warning("study.failed", error=str(error))
+        _log.warning("study.failed", study=key.study_uid, error=str(error))
         if isinstance(error, Retriable):
             await self._probe()
         if judge:

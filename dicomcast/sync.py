@@ -68,6 +68,11 @@ class Synchronizer:
             concurrency=concurrency,
         )
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether we were stopped while a write was under way, which may still come."""
+        return self._settler.interrupted
+
     async def drain(self, checkpoint: Checkpoint) -> AsyncIterator[tuple[Checkpoint, list[Cast]]]:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
@@ -109,7 +114,8 @@ class Synchronizer:
             read=_read(rows, casts),
             epoch=self._tenure.epoch,
         )
-        _log.info("window.settled", sequence=end.sequence, entries=len(entries), studies=len(casts))
+        if entries:
+            _log.info("window.settled", sequence=end.sequence, entries=len(entries), studies=len(casts))
         return checkpoint, casts
 
     async def replay(self, first: int, last: int | None) -> AsyncIterator[tuple[int, list[Cast]]]:
@@ -176,6 +182,7 @@ class Synchronizer:
             read=_read(rows, casts),
             epoch=self._tenure.epoch,
         )
+        _log.info("studies.settled", studies=len(casts))
         return casts
 
     async def _probe(self) -> None:

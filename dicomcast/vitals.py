@@ -75,12 +75,15 @@ class Backlog:
         """How long the oldest entry that is not settled may be waiting: no longer than since we were in step."""
         if not self.entries:
             return 0.0
+        newest = _moment(self.latest.timestamp)
+        if self.entries == 1 and newest:
+            return max(0.0, (now - newest).total_seconds())
         known = [moment for moment in (_moment(self.settled.timestamp), caught_up_at) if moment]
         return max(0.0, (now - max(known)).total_seconds()) if known else 0.0
 
-    def oldest_seconds(self, now: datetime) -> float:
-        """The age of the oldest row that is parked or dead."""
-        return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else 0.0
+    def oldest_seconds(self, now: datetime) -> float | None:
+        """The age of the oldest row that is parked or dead, None if there is none."""
+        return max(0.0, (now - self.oldest).total_seconds()) if self.oldest else None
 
 
 class Peer(Protocol):

@@ -88,6 +88,7 @@ class Worker:
         self._met = False
         self._replayed = False
         self._reached: int | None = None
+        self._checkpoint: Checkpoint | None = None
         self._trouble: DicomCastError | None = None
 
     def stop(self) -> None:
@@ -136,16 +137,14 @@ class Worker:
             said = "the window in hand did not finish in time: a peer keeps its answer back"
             _log.warning("window.dropped", reason=said)
             self._trouble = self._trouble or Retriable(said)
-            # What is under way may still arrive, so the lease is not given back: it runs out by itself.
         except _PASSING:
-            await self._release()
             if expired or not self._stop.is_set():
                 raise
-        except BaseException:
-            await self._release()
-            raise
-        else:
-            await self._release()
+        finally:
+            # A write that is under way may still come: then nobody takes over before the lease runs out.
+            if not self._app.synchronizer.interrupted:
+                with contextlib.suppress(StateError):
+                    await self._app.tenure.release()
         if expired and self._trouble is not None:
             raise self._trouble
         if self._stop.is_set() and self._reached is not None and not self._replayed:
@@ -153,10 +152,6 @@ class Worker:
                 f" --replay-to {job.replay.last}" if job.replay.last else ""
             )
             raise Retriable(f"the replay was interrupted behind sequence {self._reached}: go on with {again}")
-
-    async def _release(self) -> None:
-        with contextlib.suppress(StateError):
-            await self._app.tenure.release()
 
     async def _beat(self) -> None:
         """Show that the event loop turns, and say at once when a peer goes away: a window may take long to end."""
@@ -166,9 +161,9 @@ class Worker:
             for peer in self._vitals.peers:
                 before = told.get(peer.peer, "")
                 if peer.trouble and not before:
-                    _log.warning("peer.away", error=peer.trouble)
+                    _log.warning("peer.away", peer=peer.peer, error=peer.trouble)
                 elif before and not peer.trouble:
-                    _log.info("peer.back", error=before)
+                    _log.info("peer.back", peer=peer.peer)
                 told[peer.peer] = peer.trouble
             await asyncio.sleep(1)
 
@@ -203,6 +198,9 @@ class Worker:
         self._trouble = error
         if self._vitals.enter(Phase.BLOCKED, str(error)):
             _log.warning("worker.blocked", error=str(error))
+        if self._checkpoint is not None:  # The archive may have been asked for its newest entry all the same.
+            with contextlib.suppress(StateError):
+                await self._take_stock(self._checkpoint)
         asked = error.retry_after if isinstance(error, Retriable) else None
         await self._sleep(max(self._poll_interval, asked or 0.0))
 
@@ -260,6 +258,8 @@ class Worker:
 
     def _well(self) -> None:
         self._trouble = None
+        if self._vitals.phase is Phase.BLOCKED:
+            _log.info("worker.unblocked")
         self._vitals.enter(Phase.ACTIVE)
 
     async def _replay(self, replay: Replay) -> None:
@@ -332,6 +332,7 @@ class Worker:
 
     async def _take_stock(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.cursor is not None
+        self._checkpoint = checkpoint
         rows = await self._app.store.parked(self._app.feed.source)
         self._vitals.stock(Backlog.of(checkpoint.cursor, self._app.feed.newest, rows))
 

@@ -69,7 +69,7 @@ def cli_page() -> str:
 
 
 def _help(command: click.Command, context: click.Context) -> list[str]:
-    context.max_content_width = context.terminal_width = 100
+    context.max_content_width = context.terminal_width = 120
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     sections = [f"## {context.command_path}\n\n```text\n{text}\n```\n"]
     for name, inner in getattr(command, "commands", {}).items():

@@ -57,7 +57,8 @@ def main() -> None:
     try:
         app()
     except DicomCastError as error:
-        print(f"dicomcast: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"dicomcast: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         print(f"dicomcast: a defect of dicomcast, please report it: {whereabouts(error)}", file=sys.stderr)

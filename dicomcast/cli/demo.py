@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -99,7 +100,11 @@ async def _demo(servers: _Servers, paths: list[Path], state: Path) -> str:
             raise ConfigError(f"none of the DICOM files is an instance that can be stored ({len(paths)} refused)")
         instances, given = _count(stored, "instance"), _count(len(paths), "DICOM file")
         print(f"1. Stored {instances} from {given} in the archive (STOW-RS).")
-        print(f"   The others: {known} hold one of these again, in another encoding; {refused} no complete instance.\n")
+        if known:
+            print(f"   {known} more hold one of these again, in another encoding.")
+        if refused:
+            print(f"   {refused} more are no complete instances, such as DICOMDIRs and files without UIDs.")
+        print()
         print(f"2. Cast the change feed into FHIR:      {await _cast(servers, state)}")
         (study, series, instance), size = await _largest_series(archive)
         await _bulk_update(archive, study)
@@ -256,6 +261,7 @@ Both servers stay up until Ctrl-C. Try:
     DICOMCAST_PATIENT__SYSTEM={_SYSTEM} DICOMCAST_STATE__URL=sqlite:///{state} \\
     {_command()} run --once""")
     sys.stdout.flush()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         while True:
             time.sleep(3600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ __all__ = ["config", "status"]
 
 # In seconds: somebody is waiting for the answer.
 _PATIENCE = 10
+_WELL = "ok"
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 
@@ -34,7 +36,7 @@ def status(as_json: Json = False) -> None:
 
     async def ask() -> dict[str, Any]:
         async with build(settings, read_only=True) as app:
-            return await _status(app)
+            return await _status(app, settings.state.url)
 
     facts = asyncio.run(ask())
     if as_json:
@@ -44,33 +46,42 @@ def status(as_json: Json = False) -> None:
         print(f"{name.replace('_', ' '):<22} {'-' if value is None else value}")
 
 
-async def _status(app: App) -> dict[str, Any]:
+async def _status(app: App, state: str) -> dict[str, Any]:
     checkpoint = await app.store.load(app.feed.source)
     lease = await app.store.lease(app.feed.source)
     rows, now = await app.store.parked(app.feed.source), datetime.now(UTC)
-    problem, latest = "", Cursor()
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await app.feed.open(checkpoint.cursor, budget=_PATIENCE / 2)
-        latest = app.feed.newest
-    except DicomCastError as error:  # what the store knows is worth telling all the same
-        problem = str(error)
-    except TimeoutError:
-        problem = f"the archive does not answer within {_PATIENCE} seconds"
-    backlog = Backlog.of(checkpoint.cursor or Cursor(), latest, rows)
+    feed = await _asked(app.feed.open(checkpoint.cursor, budget=_PATIENCE / 2))
+    fhir = await _asked(app.fhir.open(budget=_PATIENCE / 2))
+    known = checkpoint.cursor is not None and feed == _WELL
+    backlog = Backlog.of(checkpoint.cursor or Cursor(), app.feed.newest, rows)
+    oldest = backlog.oldest_seconds(now)
     return {
         "source": app.feed.source,
+        "state": state,
         "settled": checkpoint.cursor.sequence if checkpoint.cursor else None,
         "settled_at": _text(checkpoint.updated_at),
-        "latest": None if problem else latest.sequence,
-        "lag_entries": None if problem else backlog.entries,
-        "lag_seconds": None if problem else round(backlog.seconds(now, checkpoint.updated_at), 1),
+        "latest": app.feed.newest.sequence if feed == _WELL else None,
+        "lag_entries": backlog.entries if known else None,
+        "lag_seconds": round(backlog.seconds(now, checkpoint.updated_at), 1) if known else None,
         "parked": backlog.parked,
         "dead": backlog.dead,
-        "oldest_parked_seconds": round(backlog.oldest_seconds(now), 1),
+        "oldest_parked_seconds": round(oldest, 1) if oldest is not None else None,
         "active_worker": lease.owner if lease and lease.expires_at > now else None,
-        "feed": problem or "ok",
+        "feed": feed,
+        "fhir": fhir,
     }
+
+
+async def _asked(opening: Coroutine[Any, Any, None]) -> str:
+    """How a peer is; what the store knows is worth telling all the same."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await opening
+    except DicomCastError as error:
+        return str(error)
+    except TimeoutError:
+        return f"no answer within {_PATIENCE} seconds"
+    return _WELL
 
 
 def _text(moment: datetime | None) -> str | None:

@@ -114,7 +114,7 @@ def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     dry = "dry run, nothing was written; a run would report: " if dry_run else ""
     for uid in report.absent:
         print(f"dicomcast: study {uid} was skipped: {_whereabouts(settings)}", file=sys.stderr)
-    print(f"dicomcast: {dry}{told}; {parked} parked", file=sys.stderr)
+    print(f"dicomcast: {dry}{told}; {parked} parked now", file=sys.stderr)
     if strict and parked:
         raise typer.Exit(1)
 

@@ -71,6 +71,10 @@ class Dataset:
             self.warn(tag, "backslash")
             if has_values(tag):
                 values = [part for one in values for part in (one.split("\\") if isinstance(one, str) else [one])]
+        if len(values) > 1 and not has_values(tag) and all(isinstance(value, str) for value in values):
+            # As it stood before somebody split it: half of a PatientID is another patient's.
+            self.warn(tag, "backslash")
+            values = ["\\".join(values)]
         return values
 
     def text(self, tag: str) -> str:

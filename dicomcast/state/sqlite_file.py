@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def open_file(path: str, schema: str, version: int, *, read_only: bool = False) 
         sqlite3.Error: see `advice`.
     """
     _refuse_network_share(path)
-    absent = read_only and not Path(path).exists() and Path(path).parent.is_dir()
+    absent = read_only and not os.path.exists(path) and os.access(Path(path).parent, os.X_OK)
     database = sqlite3.connect(":memory:" if absent else path, timeout=PATIENCE, isolation_level=None)
     try:
         _write_ahead(database)

@@ -102,7 +102,7 @@ def test_demo_prints_what_the_servers_hold(embedded: Embedded) -> None:
         assert len(table) == len(answer) > 0
         assert {int(row.split("CT")[1].split()[1]) for row in table} == {one["numberOfInstances"] for one in answer}
         assert "5. Cast again, with nothing new:        nothing new" in out
-        assert pasted(out, embedded.folder) == f"dicomcast: {len(studies)} unchanged; 0 parked"
+        assert pasted(out, embedded.folder) == f"dicomcast: {len(studies)} unchanged; 0 parked now"
         assert not list(embedded.folder.glob("*.db*")), "nothing is left in the folder"
         assert "'Corrected by a bulk update'" in out
         running.signal(signal.SIGINT)

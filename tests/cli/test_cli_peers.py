@@ -21,7 +21,7 @@ def test_dicom_url_of_something_else(embedded: Embedded, stranger: str) -> None:
     embedded.put("1.2.3")
     embedded.dicom.always(STRANGERS[stranger])
     ended = embedded.run("run", "--once", WORKER__RETRY_BUDGET="1h", code=78)
-    assert ended.err.startswith(f"dicomcast: DICOM__URL: {embedded.dicom_url} is not a DICOM service")
+    assert ended.err.startswith(f"dicomcast: DICOMCAST_DICOM__URL: {embedded.dicom_url} is not a DICOM service")
     assert embedded.store.total_versions() == 0
     assert embedded.cursor == (0, 0)
 
@@ -33,7 +33,7 @@ def test_fhir_url_of_something_else(embedded: Embedded, stranger: str) -> None:
     embedded.fhir.always(STRANGERS[stranger])
     ended = embedded.run("run", "--once", WORKER__RETRY_BUDGET="1h", code=78)
     assert f"FHIR__URL: {embedded.fhir_url} is not the base URL of a FHIR server" in ended.err
-    assert "<FHIR__URL>/metadata" in ended.err
+    assert "<DICOMCAST_FHIR__URL>/metadata" in ended.err
     assert embedded.cursor == (0, 0)
 
 
@@ -100,7 +100,7 @@ def test_a_peer_that_comes_back_in_time(embedded: Embedded) -> None:
     embedded.fhir.script(Fault(lose="request"), refuse(429, retry_after="1"), Fault(lose="response"))
     embedded.dicom.script(refuse(502), Fault(lose="response"), on="changefeed")
     ended = embedded.run("run", "--once", "--strict", "--max-duration", "1m", WORKER__POLL_INTERVAL="1s", code=0)
-    assert ended.err.endswith("dicomcast: 1 created; 0 parked\n")
+    assert ended.err.endswith("dicomcast: 1 created; 0 parked now\n")
     assert embedded.store.total_versions() == 3  # an Endpoint, a Patient and a study, each written once
 
 

@@ -62,7 +62,7 @@ def test_state_store_that_cannot_be_used(embedded: Embedded, file: str, said: st
     (embedded.folder / "damaged.db").write_bytes(b"This is a text and no database. " * 400)
     embedded.put("1.2.3")
     ended = embedded.run("run", "--once", STATE__URL=f"sqlite:///{embedded.folder / file}", code=75)
-    assert ended.err.startswith("dicomcast: STATE__URL: ")
+    assert ended.err.startswith("dicomcast: DICOMCAST_STATE__URL: ")
     assert said in ended.err
     assert embedded.store.total_versions() == 0
 
@@ -73,9 +73,9 @@ def test_strict_tells_of_what_is_parked(embedded: Embedded) -> None:
     embedded.put("1.2.4")
     embedded.archive.poison("1.2.3", "1.2.3.1", "1.2.3.1.1", "corrupt")
     ended = embedded.run("run", "--once", "--strict", code=1)
-    assert (ended.out, ended.err.splitlines()[-1]) == ("", "dicomcast: 1 created, 1 parked; 1 parked")
+    assert (ended.out, ended.err.splitlines()[-1]) == ("", "dicomcast: 1 created, 1 parked; 1 parked now")
     ended = embedded.run("run", "--once", code=0)
-    assert (ended.out, ended.err.splitlines()[-1]) == ("", "dicomcast: nothing new; 1 parked")
+    assert (ended.out, ended.err.splitlines()[-1]) == ("", "dicomcast: nothing new; 1 parked now")
     assert set(embedded.studies()) == {"1.2.4"}
 
 
@@ -107,7 +107,7 @@ def test_metadata_that_cannot_be_used(embedded: Embedded) -> None:
     }.items():
         embedded.dicom.always(answer(body), on=f"studies/{study}/.*metadata")
     ended = embedded.run("run", "--once", "--strict", code=1)
-    assert ended.err.endswith("dicomcast: 2 created, 7 parked; 7 parked\n")
+    assert ended.err.endswith("dicomcast: 2 created, 7 parked; 7 parked now\n")
 
     parked = {row["study"]: row for row in embedded.run("parked", "list", "--json", code=0).json}
     assert {study: (row["reason"], row["message"]) for study, row in parked.items()} == {
@@ -153,7 +153,7 @@ def test_dry_run_shows_what_a_run_would_write(embedded: Embedded, tmp_path: Path
     shown = embedded.run("run", "--dry-run", code=0)
     assert embedded.store.total_versions() == 0
     assert not embedded.state.exists()
-    said = "dicomcast: dry run, nothing was written; a run would report: 2 created; 0 parked"
+    said = "dicomcast: dry run, nothing was written; a run would report: 2 created; 0 parked now"
     assert shown.err.splitlines()[-1] == said
 
     (tmp_path / "other").mkdir()
@@ -199,15 +199,15 @@ def test_replay_of_a_stretch_and_of_a_study(embedded: Embedded) -> None:
     for resource in embedded.studies().values():
         embedded.store.delete("ImagingStudy", resource["id"])
     ended = embedded.run("replay", "--replay-from", "1", "--replay-to", "2", code=0)
-    assert (ended.out, ended.err.splitlines()[-1]) == ("", "dicomcast: 2 created; 0 parked")
+    assert (ended.out, ended.err.splitlines()[-1]) == ("", "dicomcast: 2 created; 0 parked now")
     studies = [part for uid in ("1.2.5", "1.2.3", "9.9") for part in ("--replay-study", uid)]
     ended = embedded.run("replay", *studies, code=0)
     assert ended.err.splitlines()[-2:] == [
         "dicomcast: study 9.9 was skipped: neither the archive nor FHIR holds it",
-        "dicomcast: 1 created, 1 unchanged, 1 skipped; 0 parked",
+        "dicomcast: 1 created, 1 unchanged, 1 skipped; 0 parked now",
     ]
     ended = embedded.run("replay", "--replay-from", "4000", code=0)
-    assert ended.err.splitlines()[-1] == "dicomcast: nothing was cast; 0 parked"
+    assert ended.err.splitlines()[-1] == "dicomcast: nothing was cast; 0 parked now"
     ended = embedded.run("replay", "--replay-study", "9.9", PATIENT__MISSING_ID="skip", code=0)
     assert "9.9 was skipped: neither the archive nor FHIR holds it, or it has no PatientID" in ended.err
     assert set(embedded.studies()) == {"1.2.3", "1.2.4", "1.2.5"}

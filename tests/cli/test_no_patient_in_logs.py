@@ -201,7 +201,7 @@ def test_pages_that_are_none(embedded: Embedded) -> None:
     ended = embedded.run("run", "--once", LOG__LEVEL="debug", code=75)
     assert discreet(ended.err)
     ended = embedded.run("replay", "--replay-study", "1.2.3", LOG__LEVEL="debug", code=0)
-    assert ended.err.endswith("dicomcast: 1 created; 0 parked\n")
+    assert ended.err.endswith("dicomcast: 1 created; 0 parked now\n")
     assert discreet(ended.err)
 
 

@@ -61,7 +61,7 @@ def test_in_the_middle_of_a_transaction(embedded: Embedded, number: Signals) -> 
     running.signal(number)
     until("the signal is heard", lambda: "worker.stopping" in running.said)
     gate.opened.set()
-    assert ends_well(embedded, running, number) == "dicomcast: 1 created; 0 parked"
+    assert ends_well(embedded, running, number) == "dicomcast: 1 created; 0 parked now"
     assert list(embedded.studies()) == STUDIES[:1]
     assert embedded.cursor[0] == 1
     casts_the_rest(embedded)
@@ -77,7 +77,7 @@ def test_while_a_peer_is_away(embedded: Embedded, number: Signals) -> None:
     else:
         until("it waits for the next try", lambda: embedded.fhir.requests)
     running.signal(number)
-    assert ends_well(embedded, running, number) == f"dicomcast: {NOTHING}; 0 parked"
+    assert ends_well(embedded, running, number) == f"dicomcast: {NOTHING}; 0 parked now"
     assert embedded.cursor == (0, 0)
     embedded.fhir.heal()
     casts_the_rest(embedded)
@@ -96,7 +96,7 @@ def test_in_standby(embedded: Embedded) -> None:
     until("it stands by", lambda: "another worker (the-other) is active" in running.said)
     running.signal(SIGTERM)
     ended = running.finish()
-    assert (ended.code, ended.err.splitlines()[-1]) == (0, f"dicomcast: {NOTHING}; 0 parked")
+    assert (ended.code, ended.err.splitlines()[-1]) == (0, f"dicomcast: {NOTHING}; 0 parked now")
     assert embedded.query("SELECT owner, epoch FROM lease") == [("the-other", 1)]
     assert embedded.fhir.requests == []
     asyncio.run(lease(timedelta(0)))
@@ -108,7 +108,7 @@ def test_between_polls(embedded: Embedded) -> None:
     running = embedded.start("run", **ENDLESS)
     until("the feed is read to its end", lambda: embedded.cursor[0] == 203)
     running.signal(SIGTERM)
-    assert ends_well(embedded, running, SIGTERM) == "dicomcast: 3 created; 0 parked"
+    assert ends_well(embedded, running, SIGTERM) == "dicomcast: 3 created; 0 parked now"
     casts_the_rest(embedded)
 
 

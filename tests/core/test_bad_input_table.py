@@ -101,7 +101,10 @@ TABLE: list[tuple[str, str, Any, str, Any, str]] = [
     ("Value of an object", "StudyDescription", one({}), DESCRIPTION, None, "not-text"),
     # Text
     ("LO as a number", "PatientID", one(123), "Patient.identifier", "123", ""),
-    ("several values where one may be", "StudyDescription", {"vr": "LO", "Value": ["a", "b"]}, DESCRIPTION, "a", ""),
+    ("several values where one may be", "StudyDescription", {"vr": "LO", "Value": ["a", "b"]}, DESCRIPTION, "a\\b",
+     "backslash"),
+    ("half of a PatientID is another patient's", "PatientID", {"vr": "LO", "Value": ["P", "1"]}, "Patient.identifier",
+     "P\\1", "backslash"),
     ("a backslash where several values may be", "NameOfPhysiciansReadingStudy", one("Doe^Jane\\Roe^Rick", "PN"),
      "ImagingStudy.interpreter",
      [{"type": "Practitioner", "display": "Jane Doe"}, {"type": "Practitioner", "display": "Rick Roe"}], "backslash"),

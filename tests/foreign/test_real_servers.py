@@ -90,7 +90,7 @@ def test_second_run_and_replays_write_nothing(site: Site) -> None:
     uids = {study for study, _, _ in stored}
     studies = [word for uid in uids for word in ("--replay-study", uid)]
     # Studies, then entries, once more; then the feed is followed from the cursor, where nothing is new.
-    assert site.run("--replay-from", "1", *studies) == f"{2 * len(uids)} unchanged; 0 parked"
+    assert site.run("--replay-from", "1", *studies) == f"{2 * len(uids)} unchanged; 0 parked now"
     assert site.versions() == versions
 
 
@@ -100,13 +100,13 @@ def test_life_of_a_study(site: Site) -> None:
     site.put("A", "1", "1", StudyDescription="Chest")
     site.put("A", "1", "2", StudyDescription="Chest")
     site.put("A", "2", "1", StudyDescription="Chest")
-    assert site.run() == "1 created; 0 parked"
+    assert site.run() == "1 created; 0 parked now"
     study = site.study("A")
     assert (study["numberOfSeries"], study["numberOfInstances"], study["description"]) == (2, 3, "Chest")
 
     change = {"00081030": {"vr": "LO", "Value": ["Chest, corrected"]}}
     site.archive.bulk_update("Microsoft.Default", [site.uid("A")], change)
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     corrected = site.study("A")
     assert corrected == study | {"description": "Chest, corrected", "meta": corrected["meta"]}
     assert corrected["meta"]["versionId"] != study["meta"]["versionId"]
@@ -114,24 +114,24 @@ def test_life_of_a_study(site: Site) -> None:
     site.put("A", "1", "3", StudyDescription="Chest, corrected")
     site.put("A", "1", "4", StudyDescription="Chest, corrected")
     site.delete("A", "1", "1")
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     first, second = series_of(site, "A", "1", "2")
     assert {one["uid"] for one in first["instance"]} == {site.uid(f"A.1.{number}") for number in (2, 3, 4)}
     assert [one["uid"] for one in second["instance"]] == [site.uid("A.2.1")]
 
     site.delete("A", "1")
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     (left,) = site.study("A")["series"]
     assert left["uid"] == site.uid("A.2") and site.study("A")["numberOfInstances"] == 1
 
     site.delete("A")
-    assert site.run() == "1 deleted; 0 parked"
+    assert site.run() == "1 deleted; 0 parked now"
     assert site.named("A") == []
     assert site.read(f"ImagingStudy/{study['id']}").status_code in (404, 410)
     assert site.read(study["subject"]["reference"]).status_code == 200
 
     site.put("A", "1", "1", StudyDescription="Chest")
-    assert site.run() == "1 created; 0 parked"
+    assert site.run() == "1 created; 0 parked now"
     again = site.study("A")
     assert (again["numberOfInstances"], again["subject"]) == (1, study["subject"])
     assert len(site.patients()) == 1
@@ -149,11 +149,11 @@ def test_changed_patient_id_points_the_study_elsewhere(site: Site) -> None:
     """The study gets the Patient of its new PatientID; the old one stays, and the newest study left speaks for it."""
     for study, date, name in (("A", "20240301", "New"), ("B", "20240201", "Middle"), ("C", "20240101", "Old")):
         site.put(study, "1", "1", PatientID="P1", StudyDate=date, PatientName=name)
-    assert site.run() == "3 created; 0 parked"
+    assert site.run() == "3 created; 0 parked now"
     (old,) = site.patients()
     assert old["name"][0]["family"] == "New"
     site.archive.bulk_update("Microsoft.Default", [site.uid("A")], {"00100020": {"vr": "LO", "Value": ["P2"]}})
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     subject = site.study("A")["subject"]
     assert subject["identifier"] == {"system": site.system, "value": "P2"}
     new = site.read(subject["reference"]).json()
@@ -169,7 +169,7 @@ def test_patient_ids_match_exactly(site: Site) -> None:
     odd = ["a,b", "a|b", "a$b", "a\\b", "a&b", "a#b", "a+b", "a b", "a%2Cb", "a=b", "a*", "a,", "ä", "a", "b", "A"]
     for number, value in enumerate(odd):
         site.put(f"S{number}", "1", "1", PatientID=value, InstanceNumber=2)
-    assert site.run() == f"{len(odd)} created; 0 parked"
+    assert site.run() == f"{len(odd)} created; 0 parked now"
     assert sorted(one["identifier"][0]["value"] for one in site.patients()) == sorted(odd)
     versions = site.versions()
     for number, value in enumerate(odd):
@@ -177,7 +177,7 @@ def test_patient_ids_match_exactly(site: Site) -> None:
         patient = site.read(study["subject"]["reference"]).json()
         assert study["subject"]["identifier"]["value"] == patient["identifier"][0]["value"] == value
         site.put(f"S{number}", "1", "2", PatientID=value, InstanceNumber=1)  # speaks for the study from now on
-    assert site.run() == f"{len(odd)} updated; 0 parked"
+    assert site.run() == f"{len(odd)} updated; 0 parked now"
     after = site.versions()
     assert after.keys() == versions.keys()
     assert {name.partition("/")[0] for name in after if after[name] != versions[name]} == {"ImagingStudy"}
@@ -189,13 +189,13 @@ def test_same_uid_in_two_partitions_is_two_studies(real_server: str, tmp_path: P
         site.put("A", "1", "1", "north", PatientID="N1")
         site.put("A", "1", "1", "south", PatientID="S1")
         site.put("A", "1", "2", "south", PatientID="S1")
-        assert site.run() == "2 created; 0 parked"
+        assert site.run() == "2 created; 0 parked now"
         counts = {one["meta"]["source"].rpartition("/")[2]: one["numberOfInstances"] for one in site.named("A")}
         assert counts == {"north": 1, "south": 2}
         assert len(site.endpoints()) == 2
         versions = site.versions()
         site.delete("A", partition="north")
-        assert site.run() == "1 deleted; 0 parked"
+        assert site.run() == "1 deleted; 0 parked now"
         assert site.study("A")["meta"]["source"].endswith("/partitions/south")
         after = site.versions()
         assert {name.partition("/")[0] for name in after if after[name] != versions[name]} == {"Patient"}
@@ -205,13 +205,13 @@ def test_study_of_several_hundred_instances(site: Site) -> None:
     """A large study is one ImagingStudy, also when it grows in the middle and loses a part."""
     for number in range(1, 451):
         site.put("A", str(number % 3), str(number), SeriesNumber=number % 3 + 1, InstanceNumber=number)
-    assert site.run() == "1 created; 0 parked"
+    assert site.run() == "1 created; 0 parked now"
     study = site.study("A")
     assert (study["numberOfSeries"], study["numberOfInstances"]) == (3, 450)
     assert len(set(uids_of([study]))) == 450
     site.delete("A", "1")
     site.put("A", "2", "700", SeriesNumber=3, InstanceNumber=0)
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     study = site.study("A")
     assert [series["numberOfInstances"] for series in study["series"]] == [150, 151]
     assert study["series"][1]["instance"][0]["uid"] == site.uid("A.2.700")
@@ -221,14 +221,14 @@ def test_more_studies_than_a_page_or_a_bundle(site: Site) -> None:
     """A window of 110 studies of 60 Patients: all are made, and all are found again."""
     for number in range(110):
         site.put(f"S{number}", "1", "1", PatientID=f"P{number % 60}", StudyDate="20240102")
-    assert site.run() == "110 created; 0 parked"
+    assert site.run() == "110 created; 0 parked now"
     assert len(site.studies()) == 110 and len(site.patients()) == 60
     versions = site.versions()
-    assert site.run("--replay-from", "1") == "110 unchanged; 0 parked"
+    assert site.run("--replay-from", "1") == "110 unchanged; 0 parked now"
     assert site.versions() == versions
     for number in range(110):
         site.delete(f"S{number}")
-    assert site.run() == "110 deleted; 0 parked"
+    assert site.run() == "110 deleted; 0 parked now"
     assert site.studies() == [] and len(site.patients()) == 60
 
 

@@ -78,11 +78,11 @@ def test_patient_of_an_ehr_is_left_alone(site: Site) -> None:
     theirs = site.put_resource(ehr_patient(site))
     for study in ("A", "B"):
         site.put(study, "1", "1", PatientID="P1", PatientName="Other^Name", PatientSex="M")
-    assert site.run() == "2 created; 0 parked"
+    assert site.run() == "2 created; 0 parked now"
     assert {site.study(study)["subject"]["reference"] for study in ("A", "B")} == {f"Patient/{theirs['id']}"}
     site.put("A", "1", "2", PatientID="P1", PatientName="Third^Name")
     site.delete("B")
-    assert site.run() == "1 updated, 1 deleted; 0 parked"
+    assert site.run() == "1 updated, 1 deleted; 0 parked now"
     assert site.patients() == [theirs]
 
 
@@ -94,7 +94,7 @@ def test_patients_of_an_ehr_match_exactly(site: Site) -> None:
         patient = ehr_patient(site, value) | {"id": f"{number}-{site.salt}"}
         theirs[value] = site.put_resource(patient)
         site.put(f"S{number}", "1", "1", PatientID=value)
-    assert site.run() == f"{len(odd)} created; 0 parked"
+    assert site.run() == f"{len(odd)} created; 0 parked now"
     assert sorted(site.patients(), key=lambda one: one["id"]) == sorted(theirs.values(), key=lambda one: one["id"])
     for number, value in enumerate(odd):
         assert site.study(f"S{number}")["subject"]["reference"] == f"Patient/{theirs[value]['id']}"
@@ -107,18 +107,18 @@ def test_study_of_others_is_merged_into_and_never_deleted(site: Site) -> None:
     theirs = site.put_resource(handwritten_study(site))
     site.put("A", "1", "1", PatientID="P1", StudyDescription="Chest", SeriesNumber=4)
     site.put("A", "2", "1", PatientID="P1", StudyDescription="Chest", SeriesNumber=5)
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     adopted = site.study("A")
     assert adopted["id"] == theirs["id"] and adopted["description"] == "Chest"
     assert [one["uid"] for one in adopted["series"]] == [site.uid(name) for name in ("A.1", "A.2", "A.film")]
     assert_theirs_stands(theirs, adopted)
     assert adopted["series"][0]["numberOfInstances"] == 1
     versions = site.versions()
-    assert site.run("--replay-from", "1") == "1 unchanged; 0 parked"
+    assert site.run("--replay-from", "1") == "1 unchanged; 0 parked now"
     assert site.versions() == versions and site.study("A") == adopted
 
     site.delete("A")
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     left = site.study("A")
     assert left["id"] == theirs["id"]
     assert [one for one in left["series"] if one.get("instance")] == []
@@ -152,13 +152,13 @@ def test_somebody_else_writes_between_two_runs(site: Site) -> None:
     noted = site.put_resource(noted)
     called = site.put_resource(copy.deepcopy(patient) | {"telecom": [{"system": "phone", "value": "555-0100"}]})
     assert noted["meta"]["versionId"] != study["meta"]["versionId"]
-    assert site.run("--replay-from", "1") == "1 unchanged; 0 parked"
+    assert site.run("--replay-from", "1") == "1 unchanged; 0 parked now"
     assert site.study("A") == noted and site.patients() == [called]
 
     site.put("A", "1", "2", StudyDescription="Chest", PatientName="Doe^Jane")
     change = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Roe^Jane"}]}}
     site.archive.bulk_update("Microsoft.Default", [site.uid("A")], change)
-    assert site.run() == "1 updated; 0 parked"
+    assert site.run() == "1 updated; 0 parked now"
     merged = site.study("A")
     assert without(merged, "series", "numberOfInstances") == without(noted, "series", "numberOfInstances")
     (series,) = merged["series"]
@@ -175,7 +175,7 @@ def test_two_studies_of_others_are_parked_and_the_rest_goes_on(site: Site) -> No
     theirs = [site.put_resource(handwritten_study(site) | {"id": f"{name}-{site.salt}"}) for name in ("one", "two")]
     site.put("A", "1", "1")
     site.put("B", "1", "1")
-    assert site.run(code=1) == "1 created, 1 parked; 1 parked"
+    assert site.run(code=1) == "1 created, 1 parked; 1 parked now"
     assert sorted(site.named("A"), key=lambda one: one["id"]) == theirs
     assert site.study("B")["numberOfInstances"] == 1
 

@@ -37,7 +37,7 @@ def test_rows_are_counted_by_whether_they_live() -> None:
     backlog = Backlog.of(AT_TEN, AT_TEN, iter(rows))
     assert (backlog.parked, backlog.dead, backlog.oldest) == (2, 1, NOW - 9 * MINUTE)
     assert backlog.oldest_seconds(NOW) == 540
-    assert Backlog.of(AT_TEN, AT_TEN, []).oldest_seconds(NOW) == 0
+    assert Backlog.of(AT_TEN, AT_TEN, []).oldest_seconds(NOW) is None
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_age() -> None:
