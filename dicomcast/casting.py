@@ -160,7 +160,7 @@ class Caster:
             answers = await self._fhir.write(writes)
         except asyncio.CancelledError:
             raise Interrupted from None
-        self._refuse_overtaken(key, writes, answers)
+        self._refuse_overtaken(key, writes, answers, created=existing is None)
         for write, written in zip(writes, answers, strict=True):
             self._memory.remember(write, written)
         return _outcome(existing, writes)
@@ -183,7 +183,9 @@ class Caster:
                 reason="instance-left-out",
             )
 
-    def _refuse_overtaken(self, key: StudyKey, writes: Sequence[Write], answers: Sequence[Written]) -> None:
+    def _refuse_overtaken(
+        self, key: StudyKey, writes: Sequence[Write], answers: Sequence[Written], *, created: bool
+    ) -> None:
         """A create that finds something there is answered with 200 (R4 http.html#upsert, #ccreate).
 
         Some servers answer 200 to every PUT. One that was seen to answer 201 is not of these; of one that we do
@@ -199,7 +201,8 @@ class Caster:
             # A Patient's conditional create that finds one wrote nothing, and the study refers to what it found.
             blind = write.method is Method.PUT if kind == "Patient" else True
             if blind and written.status == 200 and (write.method is Method.POST or known is not False):
-                raise Overtaken(f"study {key.study_uid}: somebody else created its {kind} meanwhile", peer="fhir")
+                said = f"study {key.study_uid}: somebody else created its {kind} meanwhile"
+                raise Overtaken(said, peer="fhir", created=created)
 
     async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str) -> Draft:
         """Draft the study, and read who speaks where the delta does not say."""

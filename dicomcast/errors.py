@@ -140,7 +140,14 @@ class Unanswered(Conflict):
 
 
 class Overtaken(Conflict):
-    """Somebody created a resource between our look and our write: what they wrote is not what we merged with."""
+    """Somebody created a resource between our look and our write: what they wrote is not what we merged with.
+
+    `created` says whether we took the study itself for new.
+    """
+
+    def __init__(self, message: str, *, peer: str = "", created: bool = True) -> None:
+        super().__init__(message, peer=peer)
+        self.created = created
 
 
 class NotItself(Retriable):

@@ -207,11 +207,13 @@ class Settler:
             raise Rejected(delta.fault, reason="entry-not-understood")
         try:
             return Cast(delta.key, await self._caster.cast(delta, complete=complete))
-        except Overtaken:
+        except Overtaken as error:
             # Stored first, should this process end before what it wrote over is right again.
             asked = await self._ask_again(delta.key)
             outcome = await self._caster.cast(StudyDelta(delta.key, snapshot=True))
-            return Cast(delta.key, Outcome.CREATED if outcome is Outcome.UNCHANGED else outcome, asked=asked)
+            if outcome is Outcome.UNCHANGED:
+                outcome = Outcome.CREATED if error.created else Outcome.UPDATED
+            return Cast(delta.key, outcome, asked=asked)
 
     async def _suspect(self, key: StudyKey, error: Failure, judge: bool) -> None:
         """Note a failure that may be a peer's, and raise it if it is."""
