@@ -248,8 +248,11 @@ class AzureFeed:
         if not self._partitioned:
             return [""]
         answer = await self._http.request("GET", f"{self.version}/partitions")
-        rows = parse_json(answer.content) if answer.content else []
-        names = [str(row.get("partitionName", row.get("PartitionName", ""))) for row in rows or []]
+        try:
+            rows = parse_json(answer.content) if answer.content else []
+            names = [str(row.get("partitionName", row.get("PartitionName", ""))) for row in rows or []]
+        except (ValueError, TypeError, AttributeError):
+            raise NotItself("the archive sent no list of its partitions; see DICOM__URL", peer="dicom") from None
         return ["" if name == DEFAULT_PARTITION else name for name in names] or [""]
 
     async def snapshot(self, key: StudyKey) -> StudyDelta:

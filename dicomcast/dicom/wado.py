@@ -63,6 +63,9 @@ class Dicomweb:
             )  # A service that answers this has stumbled over the study alone.
             said = f"the archive cannot read the metadata of study {key.study_uid}"
             raise _unusable(said, "metadata-unreadable") from None
+        if answer.status == 206:  # PS3.18 §8.5: a part of it, and what is not in it would be taken for gone
+            said = f"the archive answered with a part of the metadata of study {key.study_uid}"
+            raise Retriable(said, peer="dicom", status=206)
         return [_instance(key, dataset) for dataset in _datasets(answer, key)]
 
     async def _confirm_absence(self, key: StudyKey, url: str, query: dict[str, str]) -> None:

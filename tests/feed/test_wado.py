@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from dicomcast.errors import Rejected, Retriable
+from dicomcast.errors import NotItself, Rejected, Retriable
 from dicomcast.model import InstanceKey, Outcome, StudyKey
 from tests.harness import Harness
 from tests.reader import Reader
@@ -117,3 +117,24 @@ async def test_a_study_is_gone_only_when_the_search_says_so_too(reader: Reader, 
     searched = httpx.Response(204)
     if content != b"null":
         assert (await feed.snapshot(key)).instances == {}
+
+
+async def test_a_part_of_the_metadata_is_not_the_study(reader: Reader) -> None:
+    """206: what is not in it would be taken for gone."""
+    feed = await reader.opened()
+    there = b'[{"0020000D": {"vr": "UI", "Value": ["1.2"]}}]'
+    reader.wire.intercept = lambda request: httpx.Response(206, content=there)
+    with pytest.raises(Retriable, match="a part of the metadata"):
+        await feed.snapshot(StudyKey(feed.source, "", "1.2"))
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}', b"[1]", b'"x"', b"<html>", b"7"])
+async def test_partitions_that_are_none(content: bytes) -> None:
+    """What is no list of partitions is not the archive."""
+    harness = Harness(partitions=True)
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    await harness.open()
+    harness.dicom._client._transport = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
+    with pytest.raises(NotItself, match="DICOMCAST_DICOM__URL"):
+        await harness.feed.partitions()
+    await harness.close()
