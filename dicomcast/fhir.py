@@ -12,13 +12,14 @@ from urllib.parse import urlencode
 
 from dicomcast.answers import outcome_codes, refusal
 from dicomcast.bundle import Write, batches, token, transaction
+from dicomcast.capabilities import Capabilities, capabilities_of, version_of_server
 from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable, Unanswered
 from dicomcast.http import Answer, Http, dump_json, parse_json
 from dicomcast.mapping.values import JSON
 from dicomcast.overlay import objects
-from dicomcast.versions import R4, VERSIONS, Version
+from dicomcast.versions import R4, Version
 
-__all__ = ["Capabilities", "FhirServer", "Identifier", "Written", "has_identifier", "version_of"]
+__all__ = ["FhirServer", "Identifier", "Written", "has_identifier", "version_of"]
 
 # (system, value) of a business identifier.
 Identifier = tuple[str, str]
@@ -26,15 +27,6 @@ Identifier = tuple[str, str]
 _SEARCHED_AT_ONCE = 50
 _PAGE = 200
 _FHIR_JSON = "application/fhir+json"
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the CapabilityStatement says: whether there are transactions, and which types take ids of our choice."""
-
-    version: str
-    transaction: bool
-    update_create: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +82,8 @@ class FhirServer:
                 f"FHIR__URL: {self._http.base_url} is not the base URL of a FHIR server ({error}). "
                 "The CapabilityStatement is expected at <FHIR__URL>/metadata."
             ) from None
-        self.version = _version(statement, self._http.base_url, self._wanted)
-        self.capabilities = _capabilities(statement, self._http.base_url)
+        self.version = version_of_server(statement, self._http.base_url, self._wanted)
+        self.capabilities = capabilities_of(statement, self._http.base_url)
 
     async def probe(self) -> None:
         """Whether it answers at all, asked once.
@@ -257,38 +249,6 @@ class FhirServer:
 
 def _unanswered(error: Retriable) -> Unanswered:
     return Unanswered(str(error), peer="fhir", status=error.status, codes=error.codes, retry_after=error.retry_after)
-
-
-def _version(statement: JSON, base_url: str, wanted: str) -> Version:
-    """The version that the server states; FHIR__VERSION is believed only where it states none."""
-    stated = str(statement.get("fhirVersion", ""))
-    found = next((one for one in VERSIONS.values() if one.is_spoken(stated)), None)
-    if wanted == "auto":
-        if found is None:
-            raise ConfigError(
-                f"FHIR__URL: the server at {base_url} speaks FHIR {stated or 'of no stated version'}; dicomcast writes "
-                + ", ".join(f"{one.name} ({one.number})" for one in VERSIONS.values())
-            )
-        return found
-    if stated and found is not VERSIONS[wanted]:
-        raise ConfigError(
-            f"FHIR__VERSION is {wanted}, but the server at {base_url} speaks FHIR {stated}; auto takes what it speaks"
-        )
-    return VERSIONS[wanted]
-
-
-def _capabilities(statement: JSON, base_url: str) -> Capabilities:
-    version = str(statement.get("fhirVersion", ""))
-    rest: JSON = next(iter(objects(statement.get("rest"))), {})
-    modes = [one.get("code") for one in objects(rest.get("interaction"))]
-    creatable = {str(one.get("type")) for one in objects(rest.get("resource")) if one.get("updateCreate") is True}
-    capabilities = Capabilities(version, "transaction" in modes, frozenset(creatable))
-    if not capabilities.transaction and not creatable >= {"Patient", "ImagingStudy", "Endpoint"}:
-        raise ConfigError(
-            f"FHIR__URL: the server at {base_url} has neither transactions nor updateCreate: "
-            "a study and its Patient could not be written together"
-        )
-    return capabilities
 
 
 def _resource(answer: Answer, kind: str) -> JSON:
