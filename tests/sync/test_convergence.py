@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.harness import CT, SR, Harness
 from tests.judge import R4, R5
+from tests.random_feed import play
 
 STUDIES = ["1.2", "1.3"]
 PARTITIONS = ["north", "south"]
@@ -50,7 +51,7 @@ def test_law_1_convergence(api: str, version: str, steps: list[Any]) -> None:
 async def _converges(api: str, version: str, steps: list[Any]) -> None:
     folded = Harness(api=api, partitions=True, version=version)
     for kind, what, how in steps:
-        await _play(folded, kind, what, how)
+        await play(folded, kind, what, how)
     await folded.cast()
     versions = folded.store.total_versions()
     await folded.cast()
@@ -69,38 +70,6 @@ async def _converges(api: str, version: str, steps: list[Any]) -> None:
     assert _content(folded) == _content(fresh)
     await folded.close()
     await fresh.close()
-
-
-async def _play(harness: Harness, kind: str, what: Any, how: Any) -> None:
-    if kind == "cast":
-        harness.window = what
-        harness.restart()
-        await harness.cast()
-    elif kind == "again":
-        await harness.open()
-        async for _ in harness.synchronizer.replay(what, what + 3):
-            pass
-    elif kind == "gap":
-        harness.archive.skip_sequences(what)
-    else:
-        _change(harness, kind, what, how)
-
-
-def _change(harness: Harness, kind: str, what: Any, how: Any) -> None:
-    partition, study, series, instance = what
-    uids = [study, f"{study}.{series}", f"{study}.{series}.{instance}"]
-    if kind == "put":
-        harness.put(*uids, partition, **how)
-    elif kind == "delete":
-        if harness.archive.catalogue(partition):
-            try:
-                harness.archive.delete(partition, *uids[:how])
-            except Exception as error:
-                assert type(error).__name__ == "NotFound"
-    else:
-        present = {one["0020000D"]["Value"][0] for one in harness.archive.catalogue(partition)}
-        if study in present:
-            harness.archive.bulk_update(partition, [study], {"00100020": {"vr": "LO", "Value": [how]}})
 
 
 def _content(harness: Harness) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.harness import CT, SR, Harness
+from tests.random_feed import play
 
 STUDIES = ["1.2", "1.3", "1.4"]
 ADOPTED = "1.4"
@@ -37,7 +38,9 @@ attributes = st.fixed_dictionaries(
         "StudyDate": st.sampled_from([None, "20240101", "20240201", "20240301"]),
     }
 )
-place = st.tuples(st.sampled_from(PLACES), st.sampled_from("12"), st.sampled_from("12"))
+place = st.tuples(st.sampled_from(PLACES), st.sampled_from("12"), st.sampled_from("12")).map(
+    lambda one: (*one[0], *one[1:])
+)
 step = st.one_of(
     st.tuples(st.just("put"), place, attributes),
     st.tuples(st.just("delete"), place, st.sampled_from([1, 2, 3])),
@@ -59,7 +62,7 @@ async def _converges(server: dict[str, bool], adopted: bool, steps: list[Any]) -
         folded.store.put(THEIRS)
         fresh.store.put(THEIRS)
     for kind, what, how in steps:
-        await _play(folded, kind, what, how)
+        await play(folded, kind, what, how)
     await folded.cast()
     versions = folded.store.total_versions()
     folded.restart()
@@ -77,32 +80,6 @@ async def _converges(server: dict[str, bool], adopted: bool, steps: list[Any]) -
     assert _content(folded) == _content(fresh)
     await folded.close()
     await fresh.close()
-
-
-async def _play(harness: Harness, kind: str, what: Any, how: Any) -> None:
-    if kind == "cast":
-        harness.window = what
-        harness.restart()
-        await harness.cast()
-    elif kind == "again":
-        await harness.open()
-        async for _ in harness.synchronizer.replay(what, what + 3):
-            pass
-    else:
-        _change(harness, kind, what, how)
-
-
-def _change(harness: Harness, kind: str, what: Any, how: Any) -> None:
-    (partition, study), series, instance = what
-    uids = (study, f"{study}.{series}", f"{study}.{series}.{instance}")
-    tags = ("0020000D", "0020000E", "00080018")
-    present = [tuple(one[tag]["Value"][0] for tag in tags) for one in harness.archive.catalogue(partition)]
-    if kind == "put":
-        harness.put(*uids, partition, **how)
-    elif kind == "delete" and any(one[:how] == uids[:how] for one in present):
-        harness.archive.delete(partition, *uids[:how])
-    elif kind == "update" and any(one[0] == study for one in present):
-        harness.archive.bulk_update(partition, [study], {"00100020": {"vr": "LO", "Value": [how]}})
 
 
 def _content(harness: Harness) -> tuple[Any, Any]:

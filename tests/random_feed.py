@@ -1,0 +1,43 @@
+"""A random feed, step by step: what happens in the archive, and when the worker looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.harness import Harness
+
+__all__ = ["play"]
+
+_UIDS = ("0020000D", "0020000E", "00080018")
+
+
+async def play(harness: Harness, kind: str, what: Any, how: Any) -> None:
+    """One step: `cast` with a window of so many entries, entries delivered `again`, a `gap`, or a change.
+
+    A change is of a place: partition, study, and the last components of series and instance.
+    """
+    match kind:
+        case "cast":
+            harness.window = what
+            harness.restart()
+            await harness.cast()
+        case "again":
+            await harness.open()
+            async for _ in harness.synchronizer.replay(what, what + 3):
+                pass
+        case "gap":
+            harness.archive.skip_sequences(what)
+        case _:
+            _change(harness, kind, what, how)
+
+
+def _change(harness: Harness, kind: str, place: tuple[str, str, str, str], how: Any) -> None:
+    partition, study, series, instance = place
+    uids = (study, f"{study}.{series}", f"{study}.{series}.{instance}")
+    present = [tuple(one[tag]["Value"][0] for tag in _UIDS) for one in harness.archive.catalogue(partition)]
+    if kind == "put":
+        harness.put(*uids, partition, **how)
+    elif kind == "delete" and any(one[:how] == uids[:how] for one in present):
+        harness.archive.delete(partition, *uids[:how])
+    elif kind == "update" and any(one[0] == study for one in present):
+        harness.archive.bulk_update(partition, [study], {"00100020": {"vr": "LO", "Value": [how]}})
