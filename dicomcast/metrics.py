@@ -39,7 +39,8 @@ def _of_backlog(read: Callable[[Backlog, datetime], float | None]) -> Reading:
 INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
     ("dicomcast.lag.entries", "gauge", "", "Entries of the change feed that are not settled.",
      _of_backlog(lambda backlog, _: backlog.entries)),
-    ("dicomcast.lag", "gauge", "s", "How far FHIR may be behind the archive; while a peer is away, since when.",
+    ("dicomcast.lag", "gauge", "s", "How far FHIR may be behind the archive; while a peer is away, how long ago the "
+     "feed was last read.",
      _one(lambda vitals, now: vitals.lag_seconds(now))),
     ("dicomcast.polled", "gauge", "s", "When the feed was last read to its end (Unix time): it moves while the feed "
      "is silent, and stands still when the worker does.",

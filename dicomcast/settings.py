@@ -99,7 +99,8 @@ class DicomSettings(Group):
     kind: Literal["azure"] = Field(default="azure", description="The kind of archive, and so of its change feed.")
     api_version: Literal["auto", "v1", "v2"] = Field(
         default="auto",
-        description="The version of the change feed API; `auto` keeps to the cursor's, or else prefers v1.",
+        description="The version of the change feed API; `auto` keeps to the cursor's, or else prefers v1. "
+        "From v1 to v2 the feed is read on from an hour before the cursor; there is no way back.",
     )
     safety_lag: Annotated[Duration, between("0s", "1h")] = Field(
         default=parse_duration("30s"),
