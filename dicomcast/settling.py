@@ -40,8 +40,8 @@ _AT_A_TIME = 200
 _ENOUGH = 10
 # … and after so many, a study that fails alone is no longer thought to do so for reasons of its own.
 _ALONE = 3
-# Reasons of ours that every study would have if they were not the study's.
-_SHARED = frozenset({"metadata-unreadable", "defect"})
+# What the archive fails at, it may fail at for every study.
+_SHARED = "metadata-unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Settler:
     async def _once_more(self, suspects: Sequence[Suspect], complete: bool, casts: list[Cast]) -> list[Suspect]:
         """Those that got no usable answer may have met an outage that is over."""
         again = [task for task, error in suspects if isinstance(error, Retriable)]
-        left = [one for one in suspects if one[0] not in again]
+        left: list[Suspect] = [one for one in suspects if not isinstance(one[1], Retriable)]
         if again:
             await self._probe()
             await self._attempt_all(again, complete, casts, left, judge=False)
@@ -166,7 +166,7 @@ class Settler:
             result = await self._judged(task, complete)
             self._fence()
         except (LeaseLost, Interrupted) as error:
-            self.interrupted = isinstance(error, Interrupted)
+            self.interrupted |= isinstance(error, Interrupted)
             if task.delta.key.study_uid:
                 await self._ask_again(task.delta.key)
             raise
@@ -181,7 +181,7 @@ class Settler:
             self._pass()
             return self._step_aside(task, error)
         except Rejected as error:
-            return error if error.peer == "fhir" or error.reason in _SHARED else self._step_aside(task, error)
+            return error if error.peer == "fhir" or error.reason == _SHARED else self._step_aside(task, error)
         except Retriable as error:
             return error
         except Unauthorized as error:
