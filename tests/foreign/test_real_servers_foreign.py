@@ -185,7 +185,7 @@ def test_two_workers_at_once_make_no_duplicates(site: Site) -> None:
     for number in range(20):
         site.put(f"S{number}", "1", "1", PatientID=f"P{number % 5}")
     workers = [site.start("run", "--once", "--strict", state=state) for state in ("one", "two")]
-    assert {site.finish(worker).rpartition(";")[2] for worker in workers} == {" 0 parked"}
+    assert {site.finish(worker).rpartition(";")[2] for worker in workers} == {" 0 parked now"}
     assert (len(site.studies()), len(site.patients()), len(site.endpoints())) == (20, 5, 1)
 
 

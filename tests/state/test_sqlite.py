@@ -147,7 +147,7 @@ async def test_a_damaged_file(path: Path, page: int, size: int, zeros: bool) -> 
         assert await store.parked(FEED) == [row("1")]
         assert await store.lease(FEED) is None
     except StateError as error:
-        assert str(error).startswith(f"STATE__URL: {path}: ")
+        assert str(error).startswith(f"DICOMCAST_STATE__URL: {path}: ")
     await store.close()
 
 

@@ -166,11 +166,15 @@ async def test_the_version_is_the_servers(stated: str | None, wanted: str, spoke
 @pytest.mark.parametrize(
     ("stated", "wanted", "said"),
     [
-        ("5.0.0", "4.0", "FHIR__VERSION is 4.0, but the server at http://fhir.test speaks FHIR 5.0.0"),
-        ("4.0.1", "4.3", "FHIR__VERSION is 4.3, but the server at http://fhir.test speaks FHIR 4.0.1"),
-        ("3.0.2", "4.0", "FHIR__VERSION is 4.0, but the server at http://fhir.test speaks FHIR 3.0.2"),
-        ("6.0.0", "auto", "FHIR__URL: the server at http://fhir.test speaks FHIR 6.0.0; dicomcast writes R4"),
-        (None, "auto", "FHIR__URL: the server at http://fhir.test speaks FHIR of no stated version; dicomcast writes"),
+        ("5.0.0", "4.0", "DICOMCAST_FHIR__VERSION is 4.0, but the server at http://fhir.test speaks FHIR 5.0.0"),
+        ("4.0.1", "4.3", "DICOMCAST_FHIR__VERSION is 4.3, but the server at http://fhir.test speaks FHIR 4.0.1"),
+        ("3.0.2", "4.0", "DICOMCAST_FHIR__VERSION is 4.0, but the server at http://fhir.test speaks FHIR 3.0.2"),
+        ("6.0.0", "auto", "DICOMCAST_FHIR__URL: the server at http://fhir.test speaks FHIR 6.0.0; dicomcast writes R4"),
+        (
+            None,
+            "auto",
+            "DICOMCAST_FHIR__URL: the server at http://fhir.test speaks FHIR of no stated version; dicomcast writes",
+        ),
     ],
 )
 async def test_a_version_that_does_not_fit_is_refused(stated: str | None, wanted: str, said: str) -> None:
