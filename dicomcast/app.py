@@ -19,7 +19,7 @@ from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
 from dicomcast.identity import canonical
 from dicomcast.mapping.rules import Rules
-from dicomcast.model import Checkpoint
+from dicomcast.model import Checkpoint, MissingId
 from dicomcast.settings import (
     Auth,
     BasicAuth,
@@ -78,7 +78,8 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
         patient_system=patient.system or "",
         accession_system=mapping.accession_system or "",
         issuers=patient.issuers,
-        surrogate=patient.missing_id == "surrogate",
+        missing_id=MissingId(patient.missing_id),
+        unknown=patient.unknown or "",
         timezone=ZoneInfo(mapping.timezone) if mapping.timezone else None,
         extras=frozenset(mapping.extras),
         compat=mapping.compat,

@@ -28,7 +28,7 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import Draft, Links, draft, merge_study
-from dicomcast.model import Issue, Outcome, Severity, StudyDelta, StudyKey
+from dicomcast.model import Issue, MissingId, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
 
@@ -127,7 +127,7 @@ class Caster:
         existing = _ours(matches, holders, delta.key)
         held = existing is not None and delta.key.partition in holders[matches.index(existing)]
         # Where studies without PatientID are skipped, what was skipped before belongs to a study that is made now.
-        complete = complete and self._rules.surrogate
+        complete = complete and self._rules.missing_id is not MissingId.SKIP
         if not (complete or delta.snapshot) and delta.instances and not (existing and owns(delta.key, existing)):
             delta = await self._feed.snapshot(delta.key)
         if not held and not delta.instances:

@@ -2,7 +2,8 @@
 
 A Patient that this source created follows its newest study (StudyDate, StudyTime, UID), which
 `meta.source` names. When that study leaves, the newest of those that remain speaks. The Patient of
-an EHR is referred to and left alone, unless the site wants otherwise (PATIENT__MODE).
+an EHR is referred to and left alone, unless the site wants otherwise (PATIENT__MODE). The one whom
+studies without PatientID share (PATIENT__UNKNOWN) is left alone always: none of them speaks for it.
 """
 
 from __future__ import annotations
@@ -143,7 +144,9 @@ class Patients:
                 reason="patient-not-found",
             )
         identifier = identifier_of(claim.desired)
-        resource = claim.desired | {"id": patient_id(*identifier), "meta": {"source": self._source(claim)}}
+        resource = claim.desired | {"id": patient_id(*identifier)}
+        if not self._rules.is_nobody(*identifier):
+            resource["meta"] = {"source": self._source(claim)}
         if self._fhir.creates_by_put("Patient"):
             return Write(Method.PUT, resource, new=True)
         # What a server takes for the same identifier and we do not (p1 and P1) would satisfy the condition: then none.
@@ -158,6 +161,8 @@ class Patients:
         return origin_of(resource)[0] == self._feed.source
 
     async def _keep_up(self, existing: JSON, claim: _Claim, key: StudyKey) -> list[Write]:
+        if self._rules.is_nobody(*identifier_of(claim.desired)):
+            return []
         if self._ours(existing) and self._mode in ("own", "update"):
             spoke = patient_spoken_for(existing)
             if claim.turn < spoke:
@@ -182,7 +187,7 @@ class Patients:
     async def leave(self, study: JSON, key: StudyKey) -> list[Write]:
         """What a study's Patient becomes when the study goes: never deleted, and the next study speaks."""
         identifier = identifier_of(study.get("subject"))
-        if self._mode not in ("own", "update") or not identifier[1]:
+        if self._mode not in ("own", "update") or not identifier[1] or self._rules.is_nobody(*identifier):
             return []
         for existing in await self._find(identifier):
             hangs = self._hangs(study, existing) and self._ours(existing)

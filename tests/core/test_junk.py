@@ -21,7 +21,7 @@ from dicomcast.mapping.table import MAPPED, select
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.values import JSON
 from dicomcast.merge import Links, draft, merge_study
-from dicomcast.model import Extra, Instance, Outcome, StudyDelta, StudyKey
+from dicomcast.model import Extra, Instance, MissingId, Outcome, StudyDelta, StudyKey
 from dicomcast.offline import bundle_of
 from tests.harness import DICOM_URL, SYSTEM, Harness, dataset
 from tests.judge import problems
@@ -165,7 +165,8 @@ rules = st.builds(
     Rules,
     st.just(SYSTEM),
     issuers=st.sampled_from([{}, {"HOSP": "https://hospital.example/mrn"}]),
-    surrogate=st.booleans(),
+    missing_id=st.sampled_from(MissingId),
+    unknown=st.sampled_from(["nobody", "P1"]),
     timezone=st.sampled_from([None, ZoneInfo("Europe/Amsterdam")]),
     accession_system=st.sampled_from(["", "https://hospital.example/accession"]),
     extras=st.frozensets(st.sampled_from(list(Extra))),
