@@ -128,7 +128,10 @@ class Caster:
         held = existing is not None and delta.key.partition in holders[matches.index(existing)]
         # Where studies without PatientID are skipped, what was skipped before belongs to a study that is made now.
         complete = complete and self._rules.missing_id is not MissingId.SKIP
-        if not (complete or delta.snapshot) and delta.instances and not (existing and owns(delta.key, existing)):
+        known = complete or (existing is not None and owns(delta.key, existing))
+        # What a strict site refuses must not depend on which instances happened to come together.
+        refusable = self._rules.strict and existing is not None
+        if delta.instances and not delta.snapshot and (refusable or not known):
             delta = await self._feed.snapshot(delta.key)
         if not held and not delta.instances:
             return Outcome.SKIPPED
@@ -221,7 +224,8 @@ class Caster:
     ) -> list[Write]:
         """What has to be written, in an order in which a Patient never follows a study that is refused or gone.
 
-        New Patients, those that the study leaves, the study, and the Patients that follow it.
+        New Patients, those that the study leaves, the study, and the Patients that follow it. Where the study and its
+        Patient disagree is added to the draft's issues.
         """
         links = Links(None, endpoint_reference, self._feed.base_url(key.partition), self._fhir.base_url)
         if content.speaker is None and existing is not None:
@@ -234,7 +238,8 @@ class Caster:
         after: list[Write] = []
         if desired is not None:
             provisional = merge_study(existing, content, key, self._rules, links, study_id(key))
-            subject, people = await self._patients.resolve(desired, provisional.get("started", ""), key)
+            subject, people, odd = await self._patients.resolve(desired, provisional.get("started", ""), key)
+            content.issues += odd
             writes, after = [one for one in people if one.new], [one for one in people if not one.new]
             links = replace(links, subject=subject)
             if existing is not None and not leads_to(existing.get("subject"), subject["reference"], links.base):

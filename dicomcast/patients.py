@@ -18,12 +18,13 @@ from dicomcast.errors import Rejected
 from dicomcast.fhir import FhirServer, Identifier, has_identifier, version_of
 from dicomcast.identity import origin_of, patient_id, patient_source, patient_spoken_for, sourced
 from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.disagreement import mismatches
 from dicomcast.mapping.patient import PATIENT, patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import draft
-from dicomcast.model import StudyDelta, StudyKey
+from dicomcast.model import Issue, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to, listed, objects, overlay, replace_ours, target_of
 
 __all__ = ["Patients", "Turn", "identifier_of"]
@@ -72,8 +73,8 @@ class Patients:
         self._rules = rules
         self._mode = mode
 
-    async def resolve(self, desired: JSON, started: str, key: StudyKey) -> tuple[JSON, list[Write]]:
-        """The `subject` of a study, and what has to be written so that it is there and right.
+    async def resolve(self, desired: JSON, started: str, key: StudyKey) -> tuple[JSON, list[Write], list[Issue]]:
+        """The `subject` of a study, what has to be written so that it is there and right, and where they disagree.
 
         Raises:
             Rejected: more than one Patient has the identifier, or none and the mode is `link`, or it leads to none
@@ -90,7 +91,8 @@ class Patients:
         writes = await self._keep_up(matches[0], claim, key) if matches else [self._create(claim, key)]
         target = reference(writes[0]) if writes and not matches else f"Patient/{matches[0]['id']}"
         logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
-        return {"reference": target, "type": "Patient", "identifier": logical}, writes
+        issues = [issue for one in matches if not self._follows(one) for issue in mismatches(desired, one)]
+        return {"reference": target, "type": "Patient", "identifier": logical}, writes, issues
 
     async def _surviving(self, matches: list[JSON], key: StudyKey) -> list[JSON]:
         """The Patients that are used in lieu of those that were found (R4 patient.html, link)."""
@@ -159,6 +161,10 @@ class Patients:
 
     def _ours(self, resource: JSON) -> bool:
         return origin_of(resource)[0] == self._feed.source
+
+    def _follows(self, existing: JSON) -> bool:
+        """Whether a Patient tells what our studies tell, and not what somebody else knows, or the first study told."""
+        return self._mode == "update" or (self._mode == "own" and self._ours(existing))
 
     async def _keep_up(self, existing: JSON, claim: _Claim, key: StudyKey) -> list[Write]:
         if self._rules.is_nobody(*identifier_of(claim.desired)):

@@ -177,7 +177,9 @@ class MappingSettings(Group):
 
     strict: bool = Field(
         default=False,
-        description="Whether a study with an invalid value is parked, instead of cast without that value.",
+        description="Whether a study with an issue is parked, instead of cast without the value that breaks a rule: an "
+        "invalid value, instances that contradict each other, or a Patient of others who does not match. A study that "
+        "stands in FHIR is read whole with each change then.",
     )
     timezone: Zone | None = Field(
         default=None,

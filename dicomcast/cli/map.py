@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +15,8 @@ from dicomcast.app import rules
 from dicomcast.dicom import files
 from dicomcast.errors import Rejected
 from dicomcast.mapping.rules import Rules
-from dicomcast.model import Instance
+from dicomcast.mapping.values import oid_urn
+from dicomcast.model import Instance, Issue
 from dicomcast.offline import bundle_of
 from dicomcast.settings import load_offline_settings
 from dicomcast.versions import VERSIONS
@@ -42,7 +44,7 @@ def map_files(
     settings = load_offline_settings()
     site = rules(settings.patient, settings.mapping)
     found = _read(paths)
-    bundle, _ = bundle_of(found.instances, site, version=VERSIONS[fhir_version])
+    bundle, odd = bundle_of(found.instances, site, version=VERSIONS[fhir_version])
     sys.stdout.buffer.write(orjson.dumps(bundle, option=orjson.OPT_INDENT_2 if pretty else None) + b"\n")
     for line in found.unread:
         _say(line)
@@ -50,7 +52,7 @@ def map_files(
         one = found.passed_over == 1
         _say(f"passed over {found.passed_over} {'file that is' if one else 'files that are'} no DICOM instance")
     if issues:
-        _tell_issues(found, site)
+        _tell_issues(found, site, odd)
     if not found.files and not found.unread:
         _say("there is nothing to map: no DICOM and no DICOM JSON was found")
     if found.unread or not found.files:
@@ -94,12 +96,22 @@ def _read(paths: list[str]) -> _Found:
     return found
 
 
-def _tell_issues(found: _Found, site: Rules) -> None:
-    """Each issue once a file, with the file's name if there are several."""
+def _tell_issues(found: _Found, site: Rules, odd: Mapping[str, Collection[Issue]]) -> None:
+    """Each issue once a file, with the file's name if there are several; then what no file alone is odd in."""
+    told = set()
     for file, instances in found.files.items():
-        where = f"{file}: " if len(found.files) > 1 else ""
-        for issue in sorted(set(bundle_of(instances, site)[1]), key=lambda one: (one.tag, one.rule)):
-            print(f"{where}{issue.severity.value}: {issue.tag} {issue.rule}", file=sys.stderr)
+        alone = bundle_of(instances, site)[1]
+        told |= {(study, issue) for study, issues in alone.items() for issue in issues}
+        _print(f"{file}: " if len(found.files) > 1 else "", {issue for issues in alone.values() for issue in issues})
+    for study, issues in odd.items():
+        # What is no UID may be anything, a name too.
+        name = f"study {study}: " if oid_urn(study) else "a study: "
+        _print(name, {issue for issue in issues if (study, issue) not in told})
+
+
+def _print(where: str, issues: Collection[Issue]) -> None:
+    for issue in sorted(issues, key=lambda one: (one.tag, one.rule)):
+        print(f"{where}{issue.severity.value}: {issue.tag} {issue.rule}", file=sys.stderr)
 
 
 def _say(line: str) -> None:
