@@ -114,7 +114,8 @@ async def build(
         if dry_run is not None:
             fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))
-        caster = Caster(feed, fhir, rules(settings.patient, settings.mapping), mode=settings.patient.mode)
+        site = rules(settings.patient, settings.mapping)
+        caster = Caster(feed, fhir, site, mode=settings.patient.mode, note=vitals.report.note)
         synchronizer = Synchronizer(
             feed,
             fhir,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -45,10 +45,20 @@ _SINGLE_READS = 3
 class Caster:
     """Casts the studies of one source."""
 
-    def __init__(self, feed: Feed, fhir: FhirServer, rules: Rules, *, mode: str = "own") -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        fhir: FhirServer,
+        rules: Rules,
+        *,
+        mode: str = "own",
+        note: Callable[[Issue], None] = lambda _: None,
+    ) -> None:
+        """`note` hears of each issue once a cast."""
         self._feed = feed
         self._fhir = fhir
         self._rules = rules
+        self._note = note
         self._memory = Memory(fhir)
         self._adoptions = Adoptions(fhir, feed.source)
         self._patients = Patients(fhir, self._memory, self._adoptions, feed, rules, mode)
@@ -162,13 +172,15 @@ class Caster:
         return _outcome(existing, writes)
 
     def _tell(self, key: StudyKey, issues: Sequence[Issue]) -> None:
-        """What is odd in the data goes to the log; what was left out for it parks the study, so that it is seen.
+        """Log and metrics hear what is odd in the data; what was left out for it parks the study, so that it is seen.
 
         Raises:
             Rejected: something was left out, or MAPPING__STRICT refuses the study.
         """
         if not issues:
             return
+        for issue in set(issues):
+            self._note(issue)
         said = ", ".join(sorted({f"{issue.tag} {issue.rule}" for issue in issues}))
         _log.info("study.issues", study=key.study_uid, issues=said)
         if self._rules.strict:

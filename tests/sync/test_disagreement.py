@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from dicomcast.mapping.rules import Rules
 from dicomcast.model import Outcome
+from dicomcast.vitals import Report
 from tests.harness import DICOM_URL, SYSTEM, Harness
 
 THEIRS = {"resourceType": "Patient", "id": "ehr", "identifier": [{"system": SYSTEM, "value": "P1"}]}
@@ -79,6 +80,19 @@ async def test_strict_refuses_a_patient_who_does_not_match() -> None:
     harness.put("1.2", "1.2.1", "1.2.1.1", **DOE)
     assert await cast(harness) == ({Outcome.PARKED: 1}, ["00100040 patient-mismatch"])
     assert (await reasons(harness), harness.studies()) == (["invalid-value"], [])
+    await harness.close()
+
+
+@pytest.mark.parametrize("strict", [True, False])
+async def test_issues_are_counted(strict: bool) -> None:
+    """By tag and rule, once a study that is cast, also where it is refused for them."""
+    harness, report = Harness(rules=Rules(SYSTEM, strict=strict)), Report()
+    harness.note = report.note  # type: ignore[method-assign]
+    for study in ("1.2", "1.3"):
+        harness.put(study, f"{study}.1", f"{study}.1.1", StudyDate="junk", AccessionNumber="A1")
+        harness.put(study, f"{study}.1", f"{study}.1.2", StudyDate="junk", AccessionNumber="A2")
+    await harness.cast()
+    assert report.issues == {("00080020", "not-a-date"): 2, ("00080050", "contradiction"): 2}
     await harness.close()
 
 
