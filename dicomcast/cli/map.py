@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import orjson
 import typer
@@ -22,6 +23,10 @@ from dicomcast.settings import load_offline_settings
 from dicomcast.versions import VERSIONS
 
 __all__ = ["map_files"]
+
+T = TypeVar("T")
+
+_STDIN = Path("-")
 
 
 def map_files(
@@ -75,25 +80,45 @@ class _Found:
 def _read(paths: list[str]) -> _Found:
     """All files; what cannot be read is told, and does not stop the rest."""
     found = _Found()
-    for path in paths:
-        folder = path != "-" and Path(path).is_dir()
-        for file in [Path("-")] if path == "-" else files.find(Path(path)):
-            instances = found.files.setdefault(str(file), [])
-            try:
-                content = sys.stdin.buffer.read() if path == "-" else file.read_bytes()
-                for metadata in files.read(content):
-                    instances.append(files.instance_of(metadata))
-            except OSError as error:
-                found.unread.append(f"{file}: {error.strerror}")
-            except Rejected as error:
-                # Beside images lie a README, and the index of a disc (PS3.10 §8.6): nobody asked for these.
-                if folder and (error.reason == "not-dicom" or file.name == "DICOMDIR"):
-                    found.passed_over += 1
-                else:
-                    found.unread.append(f"{file}: {error}")
-            if not instances:
-                del found.files[str(file)]
+    with _progress([one for path in paths for one in _files(path)]) as listed:
+        for file, in_folder in listed:
+            _read_file(found, file, in_folder)
     return found
+
+
+def _files(path: str) -> list[tuple[Path, bool]]:
+    """The file, or those of a folder, and whether it is one of these."""
+    there = Path(path)
+    return [(there, False)] if path == "-" else [(file, there.is_dir()) for file in files.find(there)]
+
+
+@contextmanager
+def _progress(listed: list[T]) -> Iterator[Iterable[T]]:
+    """On a terminal, and where it may take a while, with a bar on stderr that is gone in the end."""
+    if len(listed) < 2 or not sys.stderr.isatty():
+        yield listed
+        return
+    with typer.progressbar(listed, label="reading", show_pos=True, file=sys.stderr) as bar:
+        yield bar
+    typer.echo("\x1b[1A\x1b[2K", file=sys.stderr, nl=False)  # up to the line where it was, and wipe it
+
+
+def _read_file(found: _Found, file: Path, in_folder: bool) -> None:
+    instances = []
+    try:
+        content = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
+        for metadata in files.read(content):
+            instances.append(files.instance_of(metadata))
+    except OSError as error:
+        found.unread.append(f"{file}: {error.strerror}")
+    except Rejected as error:
+        # Beside images lie a README, and the index of a disc (PS3.10 §8.6): nobody asked for these.
+        if in_folder and (error.reason == "not-dicom" or file.name == "DICOMDIR"):
+            found.passed_over += 1
+        else:
+            found.unread.append(f"{file}: {error}")
+    if instances:
+        found.files.setdefault(str(file), []).extend(instances)
 
 
 def _tell_issues(found: _Found, site: Rules, odd: Mapping[str, Collection[Issue]]) -> None:
