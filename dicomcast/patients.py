@@ -91,7 +91,7 @@ class Patients:
         writes = await self._keep_up(matches[0], claim, key) if matches else [self._create(claim, key)]
         target = reference(writes[0]) if writes and not matches else f"Patient/{matches[0]['id']}"
         logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
-        issues = [issue for one in matches if not self._follows(one) for issue in mismatches(desired, one)]
+        issues = [issue for one in matches if not self._follows_ours(one) for issue in mismatches(desired, one)]
         return {"reference": target, "type": "Patient", "identifier": logical}, writes, issues
 
     async def _surviving(self, matches: list[JSON], key: StudyKey) -> list[JSON]:
@@ -162,7 +162,7 @@ class Patients:
     def _ours(self, resource: JSON) -> bool:
         return origin_of(resource)[0] == self._feed.source
 
-    def _follows(self, existing: JSON) -> bool:
+    def _follows_ours(self, existing: JSON) -> bool:
         """Whether a Patient tells what our studies tell, and not what somebody else knows, or the first study told."""
         return self._mode == "update" or (self._mode == "own" and self._ours(existing))
 
