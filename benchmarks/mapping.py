@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import sys
 import time
 import warnings
@@ -35,10 +35,10 @@ def main() -> None:
     """Print the table."""
     warnings.simplefilter("ignore")
     file = Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm"
-    one = pydicom.dcmread(file, stop_before_pixels=True).to_json_dict()
+    one = pydicom.dcmread(file, stop_before_pixels=True).to_json()
     metadata = []
     for number in range(INSTANCES):
-        each = copy.copy(one)
+        each = json.loads(one)  # as a server sends them: no instance shares a value with another
         each["00080018"] = {"vr": "UI", "Value": [f"1.2.1.{number}"]}
         metadata.append(each)
 
@@ -61,7 +61,7 @@ def main() -> None:
     ours = best(cast)
     costs = {"map and merge": ours, "select what is mapped": best(read)}
     costs["Dataset.from_json"] = best(models, 1) * INSTANCES / SAMPLE
-    sys.stdout.write(f"A study of {INSTANCES} instances, {len(one)} attributes each\n")
+    sys.stdout.write(f"A study of {INSTANCES} instances, {len(metadata[0])} attributes each\n")
     for what, seconds in costs.items():
         sys.stdout.write(f"  {what:21} {seconds * 1e6 / INSTANCES:9.1f} ms per 1,000 instances {seconds / ours:7.1f}\n")
 

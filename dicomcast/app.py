@@ -19,7 +19,7 @@ from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
 from dicomcast.identity import canonical
 from dicomcast.mapping.rules import Rules
-from dicomcast.model import Checkpoint
+from dicomcast.model import Checkpoint, MissingId
 from dicomcast.settings import (
     Auth,
     BasicAuth,
@@ -79,7 +79,8 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
         patient_system=patient.system or "",
         accession_system=mapping.accession_system or "",
         issuers=patient.issuers,
-        surrogate=patient.missing_id == "surrogate",
+        missing_id=MissingId(patient.missing_id),
+        unknown=patient.unknown or "",
         timezone=ZoneInfo(mapping.timezone) if mapping.timezone else None,
         extras=frozenset(mapping.extras),
         compat=mapping.compat,
@@ -114,7 +115,8 @@ async def build(
         if dry_run is not None:
             fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))
-        caster = Caster(feed, fhir, rules(settings.patient, settings.mapping), mode=settings.patient.mode)
+        site = rules(settings.patient, settings.mapping)
+        caster = Caster(feed, fhir, site, mode=settings.patient.mode, note=vitals.report.note)
         synchronizer = Synchronizer(
             feed,
             fhir,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -28,7 +28,7 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import Draft, Links, draft, merge_study
-from dicomcast.model import Issue, Outcome, Severity, StudyDelta, StudyKey
+from dicomcast.model import Issue, MissingId, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
 
@@ -49,10 +49,20 @@ class Interrupted(asyncio.CancelledError):
 class Caster:
     """Casts the studies of one source."""
 
-    def __init__(self, feed: Feed, fhir: FhirServer, rules: Rules, *, mode: str = "own") -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        fhir: FhirServer,
+        rules: Rules,
+        *,
+        mode: str = "own",
+        note: Callable[[Issue], None] = lambda _: None,
+    ) -> None:
+        """`note` hears of each issue once a cast."""
         self._feed = feed
         self._fhir = fhir
         self._rules = rules
+        self._note = note
         self._memory = Memory(fhir)
         self._adoptions = Adoptions(fhir, feed.source)
         self._patients = Patients(fhir, self._memory, self._adoptions, feed, rules, mode)
@@ -131,8 +141,11 @@ class Caster:
         existing = _ours(matches, holders, delta.key)
         held = existing is not None and delta.key.partition in holders[matches.index(existing)]
         # Where studies without PatientID are skipped, what was skipped before belongs to a study that is made now.
-        complete = complete and self._rules.surrogate
-        if not (complete or delta.snapshot) and delta.instances and not (existing and owns(delta.key, existing)):
+        complete = complete and self._rules.missing_id is not MissingId.SKIP
+        known = complete or (existing is not None and owns(delta.key, existing))
+        # What a strict site refuses must not depend on which instances happened to come together.
+        refusable = self._rules.strict and existing is not None
+        if delta.instances and not delta.snapshot and (refusable or not known):
             delta = await self._feed.snapshot(delta.key)
         if not held and not delta.instances:
             return Outcome.SKIPPED
@@ -166,13 +179,15 @@ class Caster:
         return _outcome(existing, writes)
 
     def _tell(self, key: StudyKey, issues: Sequence[Issue]) -> None:
-        """What is odd in the data goes to the log; what was left out for it parks the study, so that it is seen.
+        """Log and metrics hear what is odd in the data; what was left out for it parks the study, so that it is seen.
 
         Raises:
             Rejected: something was left out, or MAPPING__STRICT refuses the study.
         """
         if not issues:
             return
+        for issue in set(issues):
+            self._note(issue)
         said = ", ".join(sorted({f"{issue.tag} {issue.rule}" for issue in issues}))
         _log.info("study.issues", study=key.study_uid, issues=said)
         if self._rules.strict:
@@ -231,7 +246,8 @@ class Caster:
     ) -> list[Write]:
         """What has to be written, in an order in which a Patient never follows a study that is refused or gone.
 
-        New Patients, those that the study leaves, the study, and the Patients that follow it.
+        New Patients, those that the study leaves, the study, and the Patients that follow it. Where the study and its
+        Patient disagree is added to the draft's issues.
         """
         links = Links(None, endpoint_reference, self._feed.base_url(key.partition), self._fhir.base_url)
         if content.speaker is None and existing is not None:
@@ -244,7 +260,8 @@ class Caster:
         after: list[Write] = []
         if desired is not None:
             provisional = merge_study(existing, content, key, self._rules, links, study_id(key))
-            subject, people = await self._patients.resolve(desired, provisional.get("started", ""), key)
+            subject, people, odd = await self._patients.resolve(desired, provisional.get("started", ""), key)
+            content.issues += odd
             writes, after = [one for one in people if one.new], [one for one in people if not one.new]
             links = replace(links, subject=subject)
             if existing is not None and not leads_to(existing.get("subject"), subject["reference"], links.base):

@@ -16,6 +16,7 @@ from typing import Any
 
 from dicomcast.identity import origin, origin_of, owns, sourced
 from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.disagreement import contradictions
 from dicomcast.mapping.instance import INSTANCE
 from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
@@ -112,17 +113,16 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str,
     for uid in claimed:
         series[uid].ours = True
     _remove(series, delta)
-    datasets = {
-        key: Dataset(instance.metadata, issues)
-        for key, instance in delta.instances.items()
-        if instance.metadata is not None
-    }
+    told = {key: one.metadata for key, one in delta.instances.items() if one.metadata is not None}
+    datasets = {key: Dataset(metadata, issues) for key, metadata in told.items()}
     _put(series, datasets, rules)
     missing = set(delta.instances.keys() - datasets.keys())
+    speakers = []
     changed = held | {key.series_uid for key in delta.deleted}
     for one in series.values():
         speaks = one.speaker if one.instances else None
         if speaks in datasets:
+            speakers.append(told[speaks])
             images = (dataset for key, dataset in datasets.items() if key.series_uid == one.uid)
             one.elements = SERIES.elements(Facts(datasets[speaks], rules, images=images))
         elif speaks and one.ours and speaks not in spoke:
@@ -130,6 +130,7 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str,
         if one.uid in claimed or (one.ours and one.uid in changed and one.names_sides):
             missing |= one.keys - datasets.keys()
 
+    issues += contradictions(told.values(), speakers)
     left = [one for one in series.values() if one.instances or not one.ours]
     speaker = _speaker(one for one in left if one.ours)
     if speaker is not None and speaker not in datasets and speaker != study_spoke:

@@ -57,6 +57,10 @@ INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
      _of_backlog(lambda backlog, now: backlog.oldest_seconds(now))),
     ("dicomcast.studies", "counter", "", "Studies cast, by outcome.",
      lambda vitals, _: [(vitals.report.outcomes[one], {"outcome": one.value}) for one in Outcome]),
+    ("dicomcast.issues", "counter", "", "Studies cast with an issue in their data, by DICOM tag (or FHIR element) and "
+     "by the rule that was broken; one that is cast again counts again.",
+     lambda vitals, _: [(count, {"tag": tag, "rule": rule})
+                        for (tag, rule), count in list(vitals.report.issues.items())]),
     ("dicomcast.windows", "counter", "", "Windows of the change feed settled.",
      _one(lambda vitals, _: vitals.windows)),
     ("dicomcast.requests", "counter", "", "HTTP requests sent, by peer, retries included.",

@@ -19,6 +19,7 @@ __all__ = [
     "InstanceKey",
     "Issue",
     "Lease",
+    "MissingId",
     "Outcome",
     "Parked",
     "Severity",
@@ -66,6 +67,14 @@ class Extra(StrEnum):
     GENDER_IDENTITY = "gender-identity"
     BIRTH_TIME = "birth-time"
     ANIMAL = "animal"
+
+
+class MissingId(StrEnum):
+    """What becomes of a study without PatientID."""
+
+    SKIP = "skip"
+    SURROGATE = "surrogate"
+    UNKNOWN = "unknown"
 
 
 class Severity(StrEnum):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from dicomcast.bundle import Method, Write, transaction
 from dicomcast.identity import endpoint_id, patient_id, patient_source, study_id
+from dicomcast.mapping.disagreement import mismatches
 from dicomcast.mapping.endpoint import endpoint
 from dicomcast.mapping.patient import patient
 from dicomcast.mapping.rules import Rules
@@ -16,19 +17,24 @@ from dicomcast.versions import R4, Version
 
 __all__ = ["bundle_of"]
 
+# (started, StudyInstanceUID, what it says of its Patient)
+_Claim = tuple[str, str, JSON]
+
 
 def bundle_of(
     instances: Iterable[tuple[str, Instance]], rules: Rules, *, archive: str = "", version: Version = R4
-) -> tuple[JSON, list[Issue]]:
-    """The Patients and ImagingStudies of (StudyInstanceUID, instance) pairs, and what is odd in the data.
+) -> tuple[JSON, dict[str, list[Issue]]]:
+    """The Patients and ImagingStudies of (StudyInstanceUID, instance) pairs, and what is odd in each study.
 
-    With the base URL of an `archive` they are what `run` writes for it, its Endpoint first.
+    With the base URL of an `archive` they are what `run` writes for it, its Endpoint first. A Patient is what the
+    newest of its studies says; where another says something else is an issue of that other.
     """
     studies: dict[str, dict[InstanceKey, Instance]] = {}
     for study_uid, instance in instances:
         studies.setdefault(study_uid, {})[instance.key] = instance
     writes: dict[str, Write] = {}
-    issues: list[Issue] = []
+    issues: dict[str, list[Issue]] = {}
+    people: dict[str, list[_Claim]] = {}
     if archive:
         service = endpoint(archive) | {"id": endpoint_id(archive, "")}
         writes[service["id"]] = Write(Method.PUT, version.write(service))
@@ -37,17 +43,27 @@ def bundle_of(
         at = f"Endpoint/{endpoint_id(archive, '')}" if archive else ""
         content = draft(None, StudyDelta(key, held, snapshot=True), rules, at)
         desired = patient(content.dataset, rules, study_uid) if content.dataset is not None else None
+        issues[study_uid] = content.issues
         if desired is None:
-            issues += content.issues
             continue
-        identifier = desired["identifier"][0]
-        desired["id"] = patient_id(identifier.get("system", ""), identifier["value"])
-        logical = {name: value for name, value in identifier.items() if name in ("system", "value")}
+        logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
+        system, value = logical.get("system", ""), logical["value"]
+        desired["id"] = patient_id(system, value)
         subject = {"reference": f"Patient/{desired['id']}", "type": "Patient", "identifier": logical}
         study = merge_study(None, content, key, rules, Links(subject, at, archive), study_id(key))
-        if archive:
-            desired["meta"] = {"source": patient_source(archive, study_uid, study.get("started", "")[:19])}
-        writes.setdefault(desired["id"], Write(Method.PUT, version.write(desired)))
+        started = study.get("started", "")[:19]
+        if archive and not rules.is_nobody(system, value):
+            desired["meta"] = {"source": patient_source(archive, study_uid, started)}
+        claims = people.setdefault(desired["id"], [])
+        claims.append((started, study_uid, desired))
+        # The Patient stands before the first of its studies, and is what the newest says.
+        writes[desired["id"]] = Write(Method.PUT, version.write(_newest(claims)))
         writes[study["id"]] = Write(Method.PUT, version.write(study))
-        issues += content.issues
+    for claims in people.values():
+        for _, study_uid, desired in claims:
+            issues[study_uid] += mismatches(desired, _newest(claims))
     return transaction(list(writes.values())), issues
+
+
+def _newest(claims: list[_Claim]) -> JSON:
+    return max(claims, key=lambda claim: claim[:2])[2]

@@ -2,7 +2,8 @@
 
 A Patient that this source created follows its newest study (StudyDate, StudyTime, UID), which
 `meta.source` names. When that study leaves, the newest of those that remain speaks. The Patient of
-an EHR is referred to and left alone, unless the site wants otherwise (PATIENT__MODE).
+an EHR is referred to and left alone, unless the site wants otherwise (PATIENT__MODE). The one whom
+studies without PatientID share (PATIENT__UNKNOWN) is left alone always: none of them speaks for it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from dicomcast.errors import Rejected
 from dicomcast.fhir import FhirServer, Identifier, has_identifier, version_of
 from dicomcast.identity import origin_of, patient_id, patient_source, patient_spoken_for, sourced
 from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.disagreement import mismatches
 from dicomcast.mapping.patient import PATIENT, patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
 from dicomcast.merge import draft
-from dicomcast.model import StudyDelta, StudyKey
+from dicomcast.model import Issue, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to, listed, objects, overlay, replace_ours, target_of
 
 __all__ = ["Patients", "Turn", "identifier_of"]
@@ -71,8 +73,8 @@ class Patients:
         self._rules = rules
         self._mode = mode
 
-    async def resolve(self, desired: JSON, started: str, key: StudyKey) -> tuple[JSON, list[Write]]:
-        """The `subject` of a study, and what has to be written so that it is there and right.
+    async def resolve(self, desired: JSON, started: str, key: StudyKey) -> tuple[JSON, list[Write], list[Issue]]:
+        """The `subject` of a study, what has to be written so that it is there and right, and where they disagree.
 
         Raises:
             Rejected: more than one Patient has the identifier, or none and the mode is `link`, or it leads to none
@@ -89,7 +91,8 @@ class Patients:
         writes = await self._keep_up(matches[0], claim, key) if matches else [self._create(claim, key)]
         target = reference(writes[0]) if writes and not matches else f"Patient/{matches[0]['id']}"
         logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
-        return {"reference": target, "type": "Patient", "identifier": logical}, writes
+        issues = [issue for one in matches if not self._follows_ours(one) for issue in mismatches(desired, one)]
+        return {"reference": target, "type": "Patient", "identifier": logical}, writes, issues
 
     async def _surviving(self, matches: list[JSON], key: StudyKey) -> list[JSON]:
         """The Patients that are used in lieu of those that were found (R4 patient.html, link)."""
@@ -143,7 +146,9 @@ class Patients:
                 reason="patient-not-found",
             )
         identifier = identifier_of(claim.desired)
-        resource = claim.desired | {"id": patient_id(*identifier), "meta": {"source": self._source(claim)}}
+        resource = claim.desired | {"id": patient_id(*identifier)}
+        if not self._rules.is_nobody(*identifier):
+            resource["meta"] = {"source": self._source(claim)}
         if self._fhir.creates_by_put("Patient"):
             return Write(Method.PUT, resource, new=True)
         # What a server takes for the same identifier and we do not (p1 and P1) would satisfy the condition: then none.
@@ -157,7 +162,13 @@ class Patients:
     def _ours(self, resource: JSON) -> bool:
         return origin_of(resource)[0] == self._feed.source
 
+    def _follows_ours(self, existing: JSON) -> bool:
+        """Whether a Patient tells what our studies tell, and not what somebody else knows, or the first study told."""
+        return self._mode == "update" or (self._mode == "own" and self._ours(existing))
+
     async def _keep_up(self, existing: JSON, claim: _Claim, key: StudyKey) -> list[Write]:
+        if self._rules.is_nobody(*identifier_of(claim.desired)):
+            return []
         if self._ours(existing) and self._mode in ("own", "update"):
             spoke = patient_spoken_for(existing)
             if claim.turn < spoke:
@@ -182,7 +193,7 @@ class Patients:
     async def leave(self, study: JSON, key: StudyKey) -> list[Write]:
         """What a study's Patient becomes when the study goes: never deleted, and the next study speaks."""
         identifier = identifier_of(study.get("subject"))
-        if self._mode not in ("own", "update") or not identifier[1]:
+        if self._mode not in ("own", "update") or not identifier[1] or self._rules.is_nobody(*identifier):
             return []
         for existing in await self._find(identifier):
             hangs = self._hangs(study, existing) and self._ours(existing)

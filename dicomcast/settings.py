@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicomcast.durations import parse_duration
@@ -24,6 +24,7 @@ from dicomcast.settings_values import (
     Duration,
     Extras,
     HttpUrl,
+    IdentifierValue,
     Issuers,
     LogLevel,
     Password,
@@ -143,11 +144,24 @@ class PatientRules(Group):
         default_factory=dict,
         description='The system URI of each IssuerOfPatientID, e.g. `{"HOSPITAL-A": "urn:oid:1.2.3"}`.',
     )
-    missing_id: Literal["skip", "surrogate"] = Field(
+    missing_id: Literal["skip", "surrogate", "unknown"] = Field(
         default="surrogate",
-        description="What becomes of a study without PatientID: `skip` it, or let its study UID identify a "
-        "`surrogate`.",
+        description="What becomes of a study without PatientID: `skip` it, let its study UID identify a "
+        "`surrogate`, or hang it on the one `unknown` Patient.",
     )
+    unknown: IdentifierValue | None = Field(
+        default=None,
+        validate_default=True,
+        description="The identifier of the Patient whom all studies without PatientID share, in PATIENT__SYSTEM; with "
+        "`unknown` it is required. It is created where there is none, with nothing but that, and never written to.",
+    )
+
+    @field_validator("unknown")
+    @classmethod
+    def _named_if_shared(cls, unknown: str | None, known: ValidationInfo) -> str | None:
+        if unknown is None and known.data.get("missing_id") == "unknown":
+            raise ValueError("with PATIENT__MISSING_ID=unknown, write the identifier of the Patient to be shared")
+        return unknown
 
 
 class PatientSettings(PatientRules):
@@ -164,7 +178,9 @@ class MappingSettings(Group):
 
     strict: bool = Field(
         default=False,
-        description="Whether a study with an invalid value is parked, instead of cast without that value.",
+        description="Whether a study with an issue is parked, instead of cast without the value that breaks a rule: an "
+        "invalid value, instances that contradict each other, or a Patient of others who does not match. A study that "
+        "stands in FHIR is read whole with each change then.",
     )
     timezone: Zone | None = Field(
         default=None,

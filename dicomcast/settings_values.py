@@ -23,6 +23,7 @@ __all__ = [
     "Duration",
     "Extras",
     "HttpUrl",
+    "IdentifierValue",
     "Issuers",
     "LogLevel",
     "Password",
@@ -154,6 +155,9 @@ def between(shortest: str, longest: str) -> Any:  # as pydantic types its Field:
 Address = Annotated[str, Field(pattern=r"^[0-9A-Za-z.:-]+$"), Written("an IP address or a host name")]
 HttpUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
 Uri = Annotated[str, AfterValidator(_absolute_uri), Written("an absolute URI")]
+IdentifierValue = Annotated[
+    str, Field(pattern=r"^[^\s\x00-\x1f]+( [^\s\x00-\x1f]+)*$"), Written("a text, such as `UNKNOWN`")
+]
 Issuers = Annotated[dict[str, Uri], NoDecode, BeforeValidator(_issuers), Written("JSON (in TOML, a table)")]
 Extras = Annotated[
     tuple[Extra, ...],

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from dicomcast.dicom.ticks import TICKS, ticks
-from dicomcast.model import Cursor, Outcome, Parked
+from dicomcast.model import Cursor, Issue, Outcome, Parked
 from dicomcast.parking import undropped
 
 __all__ = ["Backlog", "Peer", "Phase", "Report", "Vitals"]
@@ -27,15 +27,23 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Report:
-    """How many studies were cast, by outcome, how many were left to another worker, and which were nowhere."""
+    """How many studies were cast, by outcome, how many were left to another worker, and which were nowhere.
+
+    `issues` counts the studies that were cast with an issue, by its tag and rule: there are only so many of these.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    issues: Counter[tuple[str, str]] = field(default_factory=Counter)
     absent: list[str] = field(default_factory=list)
     handed_over: int = 0
 
     def count(self, outcome: Outcome) -> None:
         """Count what came of a study."""
         self.outcomes[outcome] += 1
+
+    def note(self, issue: Issue) -> None:
+        """Count an issue of a study."""
+        self.issues[issue.tag, issue.rule] += 1
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.outcomes[outcome]} {outcome.value}" for outcome in Outcome if self.outcomes[outcome])

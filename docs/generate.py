@@ -99,8 +99,10 @@ MAPPING = """\
 
 What each element of FHIR R4 (and R4B) is made of, by the functions that make it. A study and a series have their
 attributes from the instance that speaks for them, as [the design](../explanation/design.md) tells. A value that breaks
-a rule is left out, and told by `map --issues`. No other element is written: no address, telephone number, comment or
-death of a Patient, no Practitioner, Procedure or Specimen. The [golden files](../../tests/golden) show it by example.
+a rule is left out, and told by `map --issues`, the log and the metric `dicomcast.issues`; so is a `contradiction`
+between instances of a study, and a `patient-mismatch` with the Patient that others keep. No other element is written:
+no address, telephone number, comment or death of a Patient, no Practitioner, Procedure or Specimen. The
+[golden files](../../tests/golden) show it by example.
 
 Sources: *R4 mappings* are those of <https://hl7.org/fhir/R4/imagingstudy-mappings.html> with their misprints mended,
 PS3.x the parts of DICOM, *v2-to-FHIR* the maps of HL7 v2 segments, *MADO* the manifest of IHE Radiology. An *extra* is

@@ -36,7 +36,7 @@ def mapped(case: dict[str, Any], order: int = 1, version: Version = R4) -> dict[
     """The case as it is now, its instances taken forwards (1) or backwards (-1)."""
     instances = [instance_of(select(metadata)) for metadata in case["metadata"]]
     bundle, issues = bundle_of(instances[::order], rules_of(case), archive=ARCHIVE, version=version)
-    return {**case, "bundle": bundle, "issues": sorted(map(_line, set(issues)))}
+    return {**case, "bundle": bundle, "issues": sorted({_line(one) for some in issues.values() for one in some})}
 
 
 def mapped_r5(case: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
-from dicomcast.model import Checkpoint, Outcome, Parked
+from dicomcast.model import Checkpoint, Issue, Outcome, Parked
 from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
@@ -73,6 +73,7 @@ class Harness:
 
     budget = timedelta(0)  # how long a request is retried
     count: Callable[[Outcome], None] = staticmethod(lambda _: None)  # hears of each study that was cast
+    note: Callable[[Issue], None] = staticmethod(lambda _: None)  # hears of each issue
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class Harness:
             self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now, passed=passed
         )
         self.tenure.owner = self.owner
-        self.caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode)
+        self.caster = Caster(self.feed, self.fhir, self.rules, mode=self.mode, note=lambda issue: self.note(issue))
         self.synchronizer = Synchronizer(
             self.feed,
             self.fhir,

@@ -23,7 +23,7 @@ from dicomcast.mapping.values import (
     study_identifier,
     without_empty,
 )
-from dicomcast.model import Extra
+from dicomcast.model import Extra, MissingId
 
 __all__ = ["PATIENT", "patient"]
 
@@ -40,10 +40,16 @@ _EXTENSION = "http://hl7.org/fhir/StructureDefinition/"
 def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
     """The Patient of the instance that speaks for a study; `identifier[0]` says who it is.
 
-    None if there is no PatientID (0010,0020) and the site wants no surrogates.
+    None if there is no PatientID (0010,0020) and the site skips such studies. The Patient whom they share is nothing
+    but its identifier, also where a PatientID is the same: whose name it was, no study can tell.
     """
     elements = PATIENT.elements(Facts(dataset, rules, study_uid))
-    return {"resourceType": "Patient", **elements} if "identifier" in elements else None
+    if "identifier" not in elements:
+        return None
+    first = elements["identifier"][0]
+    if rules.is_nobody(first.get("system", ""), first["value"]):
+        elements = {"identifier": [{name: first[name] for name in ("system", "value") if name in first}]}
+    return {"resourceType": "Patient", **elements}
 
 
 PATIENT.counted(
@@ -58,14 +64,25 @@ PATIENT.counted(
 )
 def _identifier(facts: Facts) -> list[JSON]:
     """System: the issuer's ISO, UUID or URI; else its name in `PATIENT__ISSUERS`; else `PATIENT__SYSTEM`. Type:
-    IdentifierTypeCode, else MR. Assigner: the issuer's name. Without PatientID the study's UID, of use `temp`, if
-    `PATIENT__MISSING_ID` is `surrogate`."""
+    IdentifierTypeCode, else MR. Assigner: the issuer's name. Without PatientID, by
+    `PATIENT__MISSING_ID`: the study's UID, of use `temp` (`surrogate`), or `PATIENT__UNKNOWN`, whose Patient has
+    nothing but system and value (`unknown`)."""
     value = facts.dataset.text(tag("PatientID"))
     if not value:
         facts.dataset.warn(tag("PatientID"), "missing")
-        return [study_identifier(facts.study_uid) | {"use": "temp"}] if facts.rules.surrogate else []
+        return _stand_in(facts)
     system, assigner = _authority(facts.dataset, facts.rules)
     return [_identified("usual", _type(facts.dataset), system or facts.rules.patient_system, value, assigner)]
+
+
+def _stand_in(facts: Facts) -> list[JSON]:
+    match facts.rules.missing_id:
+        case MissingId.SURROGATE:
+            return [study_identifier(facts.study_uid) | {"use": "temp"}]
+        case MissingId.UNKNOWN:
+            return [without_empty({"system": facts.rules.patient_system, "value": facts.rules.unknown})]
+        case MissingId.SKIP:
+            return []
 
 
 def _identified(use: str, kind: JSON, system: str, value: str, assigner: str) -> JSON:

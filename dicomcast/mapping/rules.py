@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
-from dicomcast.model import Extra
+from dicomcast.model import Extra, MissingId
 
 __all__ = ["Rules"]
 
@@ -16,17 +16,23 @@ class Rules:
     """Settings of the mapping, as plain values.
 
     `patient_system` is the system of a PatientID without issuer, `accession_system` that of an
-    AccessionNumber, `issuers` the systems of local issuer names, `surrogate` whether a study without
-    PatientID gets a Patient of its own, `timezone` the site's zone for times without (0008,0201),
-    `extras` what is mapped beside the usual, `compat` whether a study's description is its `note`
-    too, as DICOM Cast had it, `strict` whether a study with an `Issue` is refused.
+    AccessionNumber, `issuers` the systems of local issuer names, `missing_id` what becomes of a study without
+    PatientID, `unknown` the PatientID of the one Patient whom such studies may share, `timezone`
+    the site's zone for times without (0008,0201), `extras` what is mapped beside the usual, `compat`
+    whether a study's description is its `note` too, as DICOM Cast had it, `strict` whether a study
+    with an `Issue` is refused.
     """
 
     patient_system: str
     accession_system: str = ""
     issuers: Mapping[str, str] = field(default_factory=dict)
-    surrogate: bool = True
+    missing_id: MissingId = MissingId.SURROGATE
+    unknown: str = ""
     timezone: tzinfo | None = None
     extras: frozenset[Extra] = frozenset()
     compat: bool = False
     strict: bool = False
+
+    def is_nobody(self, system: str, value: str) -> bool:
+        """Whether an identifier is that of the one Patient whom studies without PatientID share."""
+        return self.missing_id is MissingId.UNKNOWN and (system, value) == (self.patient_system, self.unknown)

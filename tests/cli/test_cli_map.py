@@ -74,6 +74,19 @@ def test_issues_of_several_files(embedded: Embedded) -> None:
     ]
 
 
+def test_issues_between_files(embedded: Embedded) -> None:
+    """What no file alone is odd in is told of the study: here two files contradict each other, a file each instance."""
+    for number in (1, 2):
+        one = dataset("1.2.3", "1.2.3.1", f"1.2.3.1.{number}", AccessionNumber=f"A{number}", StudyDate="the day before")
+        (embedded.folder / f"{number}.json").write_text(json.dumps(one))
+    ended = run(embedded, "--issues", "1.json", "2.json")
+    assert ended.err.splitlines() == [
+        "1.json: warning: 00080020 not-a-date",
+        "2.json: warning: 00080020 not-a-date",
+        "study 1.2.3: warning: 00080050 contradiction",
+    ]
+
+
 def test_a_folder_with_other_things(embedded: Embedded) -> None:
     """What is neither DICOM nor JSON is counted and passed over; a broken DICOM file is an error even there."""
     folder = embedded.folder / "disc"

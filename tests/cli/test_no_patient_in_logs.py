@@ -150,6 +150,7 @@ def test_a_day_on_which_everything_goes_wrong(embedded: Embedded, form: str) -> 
     until("the worker is blocked", lambda: "worker.blocked" in running.said)
     told.append(health(port))
     assert '"phase": "blocked"' in told[1]
+    assert 'dicomcast_issues_total{rule="' in told[0]
     running.signal(signal.SIGTERM)
     ended = running.finish()
     assert ended.code == 0

@@ -125,7 +125,9 @@ def test_negative_start_in_toml(tmp_path: Path) -> None:
         ("WORKER__POLL_INTERVAL", "30", "a number needs a unit: write 30s for thirty seconds"),
         ("WORKER__RETRY_BUDGET", "soon", "write a duration such as 30s, 4m, 1h30m or PT30S"),
         ("PATIENT__MODE", "delete", "write link, create, own, update"),
-        ("PATIENT__MISSING_ID", "invent", "write skip, surrogate"),
+        ("PATIENT__MISSING_ID", "invent", "write skip, surrogate, unknown"),
+        ("PATIENT__UNKNOWN", "", "write a text, such as UNKNOWN"),
+        ("PATIENT__UNKNOWN", "who\tknows", "write a text, such as UNKNOWN"),
         ("MAPPING__STRICT", "perhaps", "write true or false"),
         ("MAPPING__TIMEZONE", "Mars/Olympus", "write the name of an IANA time zone, such as Europe/Berlin"),
         ("MAPPING__TIMEZONE", "../etc/passwd", "write the name of an IANA time zone, such as Europe/Berlin"),
@@ -146,6 +148,13 @@ def test_negative_start_in_toml(tmp_path: Path) -> None:
 def test_value_refused(name: str, value: str, said: str) -> None:
     """A value that does not fit is refused with what to write instead."""
     assert problem(**{name: value}) == f"DICOMCAST_{name}: {said}"
+
+
+def test_shared_patient_has_to_be_named() -> None:
+    """PATIENT__MISSING_ID=unknown is refused without the identifier of that Patient, and read with it."""
+    said = "with PATIENT__MISSING_ID=unknown, write the identifier of the Patient to be shared"
+    assert problem(PATIENT__MISSING_ID="unknown") == f"DICOMCAST_PATIENT__UNKNOWN: {said}"
+    assert load(PATIENT__MISSING_ID="unknown", PATIENT__UNKNOWN="nobody at all").patient.unknown == "nobody at all"
 
 
 def test_values_accepted() -> None:

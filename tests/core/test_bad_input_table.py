@@ -125,6 +125,8 @@ TABLE: list[tuple[str, str, Any, str, Any, str]] = [
      {"system": "urn:ietf:rfc:3986", "code": "urn:oid:1.2.3"}, ""),
     ("UI with leading zeros", "SOPClassUID", one("1.02", "UI"), SOP_CLASS,
      {"display": "1.02"}, "not-a-uid"),
+    ("UI of more than 64 characters", "SOPClassUID", one("1." + "2" * 70, "UI"), SOP_CLASS,
+     {"system": "urn:ietf:rfc:3986", "code": "urn:oid:1." + "2" * 70}, ""),
     ("UI that is none", "SOPClassUID", one("hello", "UI"), SOP_CLASS,
      {"display": "hello"}, "not-a-uid"),
     # PN

@@ -9,6 +9,7 @@ import pytest
 from dicomcast.mapping.patient import patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.table import select
+from dicomcast.model import MissingId
 from tests.metadata import dataset, metadata, rules_broken
 
 SITE = "urn:oid:2.25.1"
@@ -83,7 +84,28 @@ def test_no_patient_id() -> None:
     assert surrogate is not None
     assert surrogate["identifier"] == [{"use": "temp", "system": "urn:dicom:uid", "value": "urn:oid:1.2.3"}]
     assert rules_broken(one) == [("00100020", "missing")]
-    assert patient(one, Rules(SITE, surrogate=False), "1.2.3") is None
+    assert patient(one, Rules(SITE, missing_id=MissingId.SKIP), "1.2.3") is None
+
+
+@pytest.mark.parametrize("patient_id", ["", "nobody"])
+def test_the_shared_patient_is_its_identifier(patient_id: str) -> None:
+    """A study without PatientID hangs on the Patient that the site names, and so does one with that PatientID."""
+    nobody = Rules(SITE, missing_id=MissingId.UNKNOWN, unknown="nobody")
+    one = dataset(PatientID=patient_id, PatientName="Doe^Jane", PatientSex="F", PatientBirthDate="19700101")
+    assert patient(one, nobody, "1.2.3") == {
+        "resourceType": "Patient",
+        "identifier": [{"system": SITE, "value": "nobody"}],
+    }
+
+
+def test_who_has_an_id_is_not_the_shared_patient() -> None:
+    """An equal PatientID of another issuer is somebody, and so is any PatientID where studies share no Patient."""
+    nobody = Rules(SITE, missing_id=MissingId.UNKNOWN, unknown="nobody", issuers={"NORTH": "urn:oid:1.2"})
+    issued = dataset(PatientID="nobody", IssuerOfPatientID="NORTH", PatientSex="F")
+    named = dataset(PatientID="nobody", PatientSex="F")
+    for one, site in ((issued, nobody), (named, Rules(SITE, unknown="nobody"))):
+        found = patient(one, site, "1.2.3")
+        assert found is not None and found["gender"] == "female"
 
 
 def test_other_patient_ids_are_not_identifiers() -> None:

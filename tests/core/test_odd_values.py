@@ -86,7 +86,7 @@ def test_instance_whose_uid_is_no_id_is_left_out(series: str, instance: str) -> 
     assert problems(bundle) == []
     (study,) = (one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "ImagingStudy")
     assert (study["series"][0]["uid"], study["numberOfInstances"]) == ("1.2.1", 1)
-    assert [issue.rule for issue in issues] == ["not-an-id"]
+    assert [issue.rule for some in issues.values() for issue in some] == ["not-an-id"]
 
 
 def test_study_of_which_nothing_can_be_listed_makes_an_empty_bundle() -> None:
@@ -94,7 +94,7 @@ def test_study_of_which_nothing_can_be_listed_makes_an_empty_bundle() -> None:
     instance = Instance(InstanceKey("1.2.1", "x y"), dataset("1.2", "1.2.1", "x y"))
     bundle, issues = bundle_of([("1.2", instance)], Rules(SYSTEM))
     assert bundle == {"resourceType": "Bundle", "type": "transaction"}
-    assert [issue.tag for issue in issues] == [tag("SOPInstanceUID")]
+    assert [issue.tag for issue in issues["1.2"]] == [tag("SOPInstanceUID")]
 
 
 async def test_study_that_is_gone_before_it_was_read_is_skipped() -> None:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness import CT, SR, Harness
+from dicomcast.mapping.rules import Rules
+from dicomcast.model import MissingId
+from tests.harness import CT, SR, SYSTEM, Harness
 from tests.judge import R4, R5
 from tests.random_feed import play
 
@@ -18,7 +20,7 @@ PARTITIONS = ["north", "south"]
 
 attributes = st.fixed_dictionaries(
     {
-        "PatientID": st.sampled_from(["P1", "P2"]),
+        "PatientID": st.sampled_from(["P1", "P2", None]),
         "PatientName": st.sampled_from(["Doe^Jane", "Roe^Rick", None]),
         "SOPClassUID": st.sampled_from([CT, SR]),
         "SeriesNumber": st.sampled_from([None, 1, 2]),
@@ -31,6 +33,8 @@ attributes = st.fixed_dictionaries(
     }
 )
 place = st.tuples(st.sampled_from(PARTITIONS), st.sampled_from(STUDIES), st.sampled_from("12"), st.sampled_from("12"))
+# Studies without PatientID have a Patient each, or share one with those whose PatientID is P2.
+sites = st.sampled_from([Rules(SYSTEM), Rules(SYSTEM, missing_id=MissingId.UNKNOWN, unknown="P2")])
 step = st.one_of(
     st.tuples(st.just("put"), place, attributes),
     st.tuples(st.just("delete"), place, st.sampled_from([1, 2, 3])),
@@ -42,14 +46,14 @@ step = st.one_of(
 
 
 @pytest.mark.parametrize(("api", "version"), [("v1", R4), ("v2", R4), ("v1", R5)])
-@given(steps=st.lists(step, min_size=1, max_size=14))
-def test_law_1_convergence(api: str, version: str, steps: list[Any]) -> None:
+@given(steps=st.lists(step, min_size=1, max_size=14), site=sites)
+def test_law_1_convergence(api: str, version: str, steps: list[Any], site: Rules) -> None:
     """Folding a random feed in random windows, with entries delivered again, equals a snapshot of the end."""
-    asyncio.run(_converges(api, version, steps))
+    asyncio.run(_converges(api, version, steps, site))
 
 
-async def _converges(api: str, version: str, steps: list[Any]) -> None:
-    folded = Harness(api=api, partitions=True, version=version)
+async def _converges(api: str, version: str, steps: list[Any], site: Rules) -> None:
+    folded = Harness(api=api, partitions=True, version=version, rules=site)
     for kind, what, how in steps:
         await play(folded, kind, what, how)
     await folded.cast()
@@ -61,7 +65,7 @@ async def _converges(api: str, version: str, steps: list[Any]) -> None:
         pass
     assert folded.store.total_versions() == versions, "a second run or a replay wrote what was there already"
 
-    fresh = Harness(api=api, partitions=True, version=version)
+    fresh = Harness(api=api, partitions=True, version=version, rules=site)
     fresh.archive, fresh.dicom_app = folded.archive, folded.dicom_app
     fresh.restart()
     fresh.now = folded.now

@@ -12,7 +12,7 @@ from dicomcast.errors import LeaseLost
 from dicomcast.fhir import Written
 from dicomcast.identity import patient_id, study_id
 from dicomcast.mapping.rules import Rules
-from dicomcast.model import Outcome, StudyKey
+from dicomcast.model import MissingId, Outcome, StudyKey
 from dicomcast.parking import drop, undropped
 from tests.harness import DICOM_URL, SYSTEM, Harness
 from tests.scripted import Scripted, bundle_of
@@ -186,7 +186,7 @@ async def test_a_study_without_patient_is_skipped_in_any_order(
     order: list[tuple[int, str | None]], at_once: bool
 ) -> None:
     """With PATIENT__MISSING_ID=skip the speaker decides whether a study is in FHIR, whoever came first."""
-    harness = Harness(rules=Rules(SYSTEM, surrogate=False))
+    harness = Harness(rules=Rules(SYSTEM, missing_id=MissingId.SKIP))
     for number, patient in order:
         harness.put("1.2", "1.2.1", f"1.2.1.{number}", InstanceNumber=number, PatientID=patient)
         if not at_once:

@@ -23,7 +23,7 @@ from dicomcast.app import App
 from dicomcast.errors import ConfigError
 from dicomcast.health import serve_health
 from dicomcast.metrics import INSTRUMENTS
-from dicomcast.model import Cursor, Outcome
+from dicomcast.model import Cursor, Issue, Outcome
 from dicomcast.vitals import Backlog, Phase, Vitals
 from dicomcast.worker import Job, Worker
 from tests.harness import Harness
@@ -182,6 +182,8 @@ def test_every_instrument_is_there_with_its_value() -> None:
     vitals.backlog = Backlog(Cursor(10), Cursor(15), 2, 1, moment - timedelta(hours=1))
     for outcome in (Outcome.CREATED, Outcome.CREATED, Outcome.PARKED):
         vitals.report.count(outcome)
+    for tag, rule in (("00100020", "missing"), ("00080020", "not-a-date"), ("00100020", "missing")):
+        vitals.report.note(Issue(tag, rule))
     with serve_health(vitals, "127.0.0.1", 0) as port:
         found = samples(port)
         vitals.windows = 8
@@ -195,6 +197,7 @@ def test_every_instrument_is_there_with_its_value() -> None:
     assert found["dicomcast_studies_total"] == {
         (one.value,): {"created": 2, "parked": 1}.get(one, 0) for one in Outcome
     }
+    assert found["dicomcast_issues_total"] == {("missing", "00100020"): 2, ("not-a-date", "00080020"): 1}
     assert found["dicomcast_windows_total"] == {(): 7}
     assert found["dicomcast_requests_total"] == {("dicom",): 12, ("fhir",): 40}
     assert found["dicomcast_retries_total"] == {("dicom",): 3, ("fhir",): 0}

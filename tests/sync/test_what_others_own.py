@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
 import httpx
 
+from dicomcast.http import dump_json
 from dicomcast.mapping.endpoint import endpoint
+from dicomcast.mapping.rules import Rules
 from dicomcast.model import Outcome
 from tests.harness import DICOM_URL, SYSTEM, Harness
 
@@ -140,3 +143,39 @@ class _Chokes(httpx.AsyncBaseTransport):
         if request.url.path.endswith("Patient/_search") and b"ODD" in request.content:
             return httpx.Response(400)
         return await self._inner.handle_async_request(request)
+
+
+async def test_what_others_added_stays_byte_for_byte() -> None:
+    """Extensions, `contained`, identifiers, notes and a date as the server writes it, in a study and its Patient."""
+    harness = Harness(rules=Rules(SYSTEM, timezone=UTC))
+    harness.put("1.2", "1.2.1", "1.2.1.1", StudyTime="0831", StudyDescription="CT", PatientName="Doe^Jane")
+    await harness.cast()
+    note = {"extension": [{"url": "https://ris.example/seen", "valueBoolean": True}]}
+    study, patient = harness.study(), harness.patients()[0]
+    added: dict[str, dict[str, Any]] = {
+        "ImagingStudy": {
+            "started": "2024-01-02T08:31:00.000+00:00",
+            "contained": [{"resourceType": "Practitioner", "id": "p", "name": [{"text": "é  \u00a0x"}]}],
+            "identifier": [*study["identifier"], {"system": "https://ris.example", "value": "7"}],
+            "note": [{"text": "compare with the last one", "time": "2024"}],
+            "_description": note,
+            "subject": study["subject"] | note | {"display": "Jane"},
+            **note,
+        },
+        "Patient": {
+            "contained": [{"resourceType": "Organization", "id": "o", "name": "Ward"}],
+            "identifier": [*patient["identifier"], {"system": "https://ehr.example", "value": "8"}],
+            "name": [patient["name"][0] | note | {"id": "n"}, {"use": "nickname", "text": "Janie"}],
+            "telecom": [{"system": "phone", "value": "1"}],
+            **note,
+        },
+    }
+    for one in (study, patient):
+        harness.store.put(one | added[one["resourceType"]])
+    harness.put("1.2", "1.2.1", "1.2.1.2", StudyTime="0831", StudyDescription="CT", PatientName="Doe^Jane")
+    assert await harness.cast() == {Outcome.UPDATED: 1}
+    assert harness.study()["numberOfInstances"] == 2
+    for one in (harness.study(), harness.patients()[0]):
+        kept = {name: one.get(name) for name in added[one["resourceType"]]}
+        assert dump_json(kept) == dump_json(added[one["resourceType"]])
+    await harness.close()
