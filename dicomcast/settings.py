@@ -142,6 +142,11 @@ class PatientRules(Group):
         default_factory=dict,
         description='The system URI of each IssuerOfPatientID, e.g. `{"HOSPITAL-A": "urn:oid:1.2.3"}`.',
     )
+    unknown_issuer: Literal["site", "missing"] = Field(
+        default="site",
+        description="What becomes of a PatientID whose issuer is named but has no system: it has that of the `site`, "
+        "so that equal PatientIDs of two hospitals are one patient, or counts as `missing`.",
+    )
     missing_id: Literal["skip", "surrogate"] = Field(
         default="surrogate",
         description="What becomes of a study without PatientID: `skip` it, or let its study UID identify a "

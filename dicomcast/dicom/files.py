@@ -72,7 +72,7 @@ def instance_of(metadata: Metadata) -> tuple[str, Instance]:
     """
     dataset = Dataset(metadata)
     study, series, instance = (
-        dataset.text(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        dataset.identifier(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     )
     if not (study and series and instance):
         raise Rejected("this dataset has no StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID", reason="no-uids")

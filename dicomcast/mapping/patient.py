@@ -59,13 +59,20 @@ PATIENT.counted(
 def _identifier(facts: Facts) -> list[JSON]:
     """System: the issuer's ISO, UUID or URI; else its name in `PATIENT__ISSUERS`; else `PATIENT__SYSTEM`. Type:
     IdentifierTypeCode, else MR. Assigner: the issuer's name. Without PatientID the study's UID, of use `temp`, if
-    `PATIENT__MISSING_ID` is `surrogate`."""
-    value = facts.dataset.text(tag("PatientID"))
+    `PATIENT__MISSING_ID` is `surrogate`. A PatientID with a damaged character counts as missing, and so does one of an
+    issuer that is named but not known, if `PATIENT__UNKNOWN_ISSUER` is `missing`."""
+    dataset, rules = facts.dataset, facts.rules
+    value = dataset.identifier(tag("PatientID"))
+    system, assigner = _authority(dataset, rules)
+    if not dataset.text(tag("PatientID")):
+        dataset.warn(tag("PatientID"), "missing")
+    elif assigner and not system:
+        named = ("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence")
+        dataset.warn(next(tag(one) for one in named if dataset.slots(tag(one))), "unknown-issuer")
+        value = value if rules.unknown_issuer_is_site else ""
     if not value:
-        facts.dataset.warn(tag("PatientID"), "missing")
-        return [study_identifier(facts.study_uid) | {"use": "temp"}] if facts.rules.surrogate else []
-    system, assigner = _authority(facts.dataset, facts.rules)
-    return [_identified("usual", _type(facts.dataset), system or facts.rules.patient_system, value, assigner)]
+        return [study_identifier(facts.study_uid) | {"use": "temp"}] if rules.surrogate else []
+    return [_identified("usual", _type(dataset), system or rules.patient_system, value, assigner)]
 
 
 def _identified(use: str, kind: JSON, system: str, value: str, assigner: str) -> JSON:
@@ -95,7 +102,7 @@ def _authority(dataset: Dataset, rules: Rules) -> tuple[str, str]:
         if system:
             return system, assigner or name
         name = name or assigner
-    return rules.issuers.get(name, ""), name
+    return rules.issuers.get(dataset.identifier(tag("IssuerOfPatientID")), ""), name
 
 
 @PATIENT.row(
@@ -110,7 +117,7 @@ def _other_identifiers(facts: Facts) -> list[JSON]:
     known = {(one.get("system"), one["value"]) for one in _identifier(facts)}
     found: list[JSON] = []
     for item in facts.dataset.items(tag("OtherPatientIDsSequence")):
-        value = item.text(tag("PatientID"))
+        value = item.identifier(tag("PatientID"))
         system, assigner = _authority(item, facts.rules)
         if value and system and (system, value) not in known:
             known.add((system, value))

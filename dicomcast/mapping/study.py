@@ -48,7 +48,7 @@ def _accession(facts: Facts) -> list[JSON]:
 
 
 def _accession_of(dataset: Dataset, rules: Rules) -> JSON:
-    value = dataset.text(tag("AccessionNumber"))
+    value = dataset.identifier(tag("AccessionNumber"))
     authorities = dataset.items(tag("IssuerOfAccessionNumberSequence"))
     return issued_identifier(value, authorities, rules.issuers, type=ACCESSION, system=rules.accession_system)
 
@@ -56,7 +56,7 @@ def _accession_of(dataset: Dataset, rules: Rules) -> JSON:
 @STUDY.row("identifier:study-id", "StudyID", "R4 mappings; PS3.3 C.7.2.1", extra=Extra.STUDY_ID)
 def _study_id(facts: Facts) -> list[JSON]:
     """Secondary and without system: it is unique for a device at best."""
-    value = facts.dataset.text(tag("StudyID"))
+    value = facts.dataset.identifier(tag("StudyID"))
     return [{"use": "secondary", "type": STUDY_ID, "value": value}] if value else []
 
 
@@ -80,7 +80,7 @@ STUDY.counted("subject", "", "R4 mappings", "The Patient below, by reference and
 )
 def _encounter(facts: Facts) -> JSON:
     """A logical reference of type v2-0203 VN, unless another that is not ours stands there."""
-    value = facts.dataset.text(tag("AdmissionID"))
+    value = facts.dataset.identifier(tag("AdmissionID"))
     authorities = facts.dataset.items(tag("IssuerOfAdmissionIDSequence"))
     visit = issued_identifier(value, authorities, facts.rules.issuers, type=VISIT)
     return {"type": "Encounter", "identifier": visit} if visit else {}

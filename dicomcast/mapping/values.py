@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
-from dicomcast.mapping.dataset import Dataset, clean, string_value
+from dicomcast.mapping.dataset import Dataset, clean, is_damaged, string_value
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import SNOMED_CT, coding_system, snomed_from_srt
 
@@ -45,6 +45,8 @@ _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
+# What breaks a UniversalEntityID of these types.
+_UNIVERSAL = {"ISO": "not-an-oid", "UUID": "not-a-uuid", "URI": "not-a-uri"}
 _CODE = re.compile(r"\S+( \S+)*")
 
 _TIMEZONE = tag("TimezoneOffsetFromUTC")
@@ -157,6 +159,8 @@ def names(dataset: Dataset, keyword: str) -> list[list[JSON]]:
         groups = [] if value is None else _groups(value)
         if groups is None:
             dataset.warn(tag(keyword), "not-a-person-name")
+        if any(is_damaged(group) for _, group in groups or []):
+            dataset.warn(tag(keyword), "damaged-text")
         present = [(code, name) for code, group in groups or [] if (name := _human_name(group))]
         people.append(_represented(present) if present else [])
     return people
@@ -172,7 +176,7 @@ def _groups(value: Any) -> list[tuple[str, str]] | None:
         parts = text.split("=")
     else:
         return None
-    return [(code, clean(part)) for (_, code), part in zip(_GROUPS, parts, strict=False)]
+    return [(code, part) for (_, code), part in zip(_GROUPS, parts, strict=False)]
 
 
 def _human_name(group: str) -> JSON:
@@ -213,10 +217,11 @@ def codes(dataset: Dataset, keyword: str) -> list[JSON]:
 def codeable_concept(item: Dataset) -> JSON:
     """One item of a code sequence: coding where its system is known, and CodeMeaning as text."""
     value = next(
-        (text for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue") if (text := item.text(tag(keyword)))), ""
+        (text for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue") if (text := item.identifier(tag(keyword)))),
+        "",
     )
     meaning = item.text(tag("CodeMeaning"))
-    scheme = item.text(tag("CodingSchemeDesignator"))
+    scheme = item.identifier(tag("CodingSchemeDesignator"))
     system = system_of(item, scheme)
     if system == SNOMED_CT and scheme != "SCT":
         value = snomed_from_srt(value)
@@ -235,8 +240,8 @@ def system_of(item: Dataset, scheme: str) -> str:
     system = coding_system(scheme)
     if not system and scheme:
         for stated in item.root.items(tag("CodingSchemeIdentificationSequence")):
-            uid = stated.text(tag("CodingSchemeUID"))
-            if stated.text(tag("CodingSchemeDesignator")) == scheme and _OID.fullmatch(uid):
+            uid = stated.identifier(tag("CodingSchemeUID"))
+            if stated.identifier(tag("CodingSchemeDesignator")) == scheme and _OID.fullmatch(uid):
                 return f"urn:oid:{uid}"
     return system
 
@@ -247,8 +252,9 @@ def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
     ISO, UUID and URI identify by themselves; a local name is looked up in `table`.
     """
     local = item.text(tag("LocalNamespaceEntityID"))
-    universal = item.text(tag("UniversalEntityID"))
-    match item.text(tag("UniversalEntityIDType")).upper():
+    universal = item.identifier(tag("UniversalEntityID"))
+    kind = item.text(tag("UniversalEntityIDType")).upper()
+    match kind:
         case "ISO" if oid := oid_urn(universal):
             return oid, local
         case "UUID" if _UUID.fullmatch(universal):
@@ -256,7 +262,10 @@ def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
         case "URI" if _is_uri(universal):
             return universal, local
         case _:
-            return table.get(local) or table.get(universal) or "", local or universal
+            known = table.get(item.identifier(tag("LocalNamespaceEntityID"))) or table.get(universal) or ""
+            if universal and kind in _UNIVERSAL and not known:
+                item.warn(tag("UniversalEntityID"), _UNIVERSAL[kind])
+            return known, local or item.text(tag("UniversalEntityID"))
 
 
 def issued_identifier(
@@ -268,6 +277,8 @@ def issued_identifier(
     stated, assigner = "", ""
     for item in authorities:
         stated, assigner = issuer(item, table)
+        if system and assigner and not stated:
+            item.warn(tag("LocalNamespaceEntityID"), "unknown-issuer")
     parts = {"type": type, "system": stated or system, "value": value}
     return without_empty({**parts, "assigner": without_empty({"display": assigner})})
 
