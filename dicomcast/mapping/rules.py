@@ -18,8 +18,8 @@ class Rules:
     `patient_system` is the system of a PatientID without issuer, `accession_system` that of an
     AccessionNumber, `issuers` the systems of local issuer names, `unknown_issuer_is_site` whether a
     PatientID of any other issuer has `patient_system` too, else it counts as missing, `surrogate`
-    whether a study without PatientID gets a Patient of its own, `timezone` the site's zone for times without (0008,0201),
-    `extras` what is mapped beside the usual, `compat` whether a study's description is its `note`
+    whether a study without PatientID gets a Patient of its own, `timezone` the site's zone for times
+    without (0008,0201), `extras` what is mapped beside the usual, `compat` whether a study's description is its `note`
     too, as DICOM Cast had it, `strict` whether a study with an `Issue` is refused.
     """
 
