@@ -64,9 +64,9 @@ STUDY.counted("status", "", "R4 imagingstudy.html", "`available` while the archi
 STUDY.counted(
     "modality",
     "",
-    "R4 mappings; PS3.16 CID 29",
+    "R4 and R5 mappings; PS3.16 CID 29, CID 33",
     "The distinct acquisition modalities of the series (ModalitiesInStudy is in no instance); "
-    "with the extra `all-modalities` also KO, PR, SR, SEG and the like.",
+    "in R5, and with the extra `all-modalities`, also KO, PR, SR, SEG and the like.",
 )
 STUDY.counted("subject", "", "R4 mappings", "The Patient below, by reference and by identifier.")
 
