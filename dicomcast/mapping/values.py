@@ -47,6 +47,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
 # What breaks a UniversalEntityID of these types.
 _UNIVERSAL = {"ISO": "not-an-oid", "UUID": "not-a-uuid", "URI": "not-a-uri"}
+# SNOMED CT identifiers (R4 snomedct.html).
+_SCTID = re.compile("[1-9][0-9]{5,17}")
 _CODE = re.compile(r"\S+( \S+)*")
 
 _TIMEZONE = tag("TimezoneOffsetFromUTC")
@@ -223,8 +225,12 @@ def codeable_concept(item: Dataset) -> JSON:
     meaning = item.text(tag("CodeMeaning"))
     scheme = item.identifier(tag("CodingSchemeDesignator"))
     system = system_of(item, scheme)
-    if system == SNOMED_CT and scheme != "SCT":
-        value = snomed_from_srt(value)
+    if system == SNOMED_CT and not (scheme == "SCT" and _SCTID.fullmatch(value)):
+        # Some write a code of SNOMED RT and call it SCT.
+        concept = snomed_from_srt(value)
+        if value and not concept and scheme == "SCT":
+            item.warn(tag("CodeValue"), "not-a-snomed-code")
+        value = concept
     if not value or not system or not _CODE.fullmatch(value):
         return without_empty({"text": meaning})
     return without_empty(
