@@ -29,6 +29,7 @@ def bundle_of(
     for study_uid, instance in instances:
         studies.setdefault(study_uid, {})[instance.key] = instance
     writes: dict[str, Write] = {}
+    turns: dict[str, tuple[str, str]] = {}
     issues: list[Issue] = []
     if archive:
         service = endpoint(archive) | {"id": endpoint_id(archive, "")}
@@ -46,9 +47,12 @@ def bundle_of(
         logical = {name: value for name, value in identifier.items() if name in ("system", "value")}
         subject = {"reference": f"Patient/{desired['id']}", "type": "Patient", "identifier": logical}
         study = merge_study(None, content, key, rules, Links(subject, at, archive), study_id(key))
+        turn = (study.get("started", "")[:19], study_uid)
         if archive:
-            desired["meta"] = {"source": patient_source(archive, study_uid, study.get("started", "")[:19])}
-        writes.setdefault(desired["id"], Write(Method.PUT, version.write(desired)))
+            desired["meta"] = {"source": patient_source(archive, study_uid, turn[0])}
+        if turn >= turns.get(desired["id"], turn):  # a Patient follows its newest study
+            turns[desired["id"]] = turn
+            writes[desired["id"]] = Write(Method.PUT, version.write(desired))
         writes[study["id"]] = Write(Method.PUT, version.write(study))
         issues += content.issues
     return transaction(list(writes.values())), issues

@@ -79,8 +79,11 @@ def _read(paths: list[str]) -> _Found:
             instances = found.files.setdefault(str(file), [])
             try:
                 content = sys.stdin.buffer.read() if path == "-" else file.read_bytes()
-                for metadata in files.read(content):
-                    instances.append(files.instance_of(metadata))
+                for one in files.instances(content):
+                    if isinstance(one, Rejected):
+                        found.unread.append(f"{file}: {one}")
+                    else:
+                        instances.append(one)
             except OSError as error:
                 found.unread.append(f"{file}: {error.strerror}")
             except Rejected as error:
