@@ -167,8 +167,8 @@ def _gender(facts: Facts) -> str:
 
 @PATIENT.row("birthDate", "PatientBirthDate StudyDate SeriesDate", "v2-to-FHIR PID-7; PS3.3 C.7.1.1")
 def _birth_date(facts: Facts) -> str:
-    """Also a year, or year and month. Left out before 1850, after the study, and 19000101: nobody who is examined was
-    born then, or it is what sites enter for "unknown"."""
+    """Also a year, or year and month. Left out before 1850, after the study, in 9999, and 19000101: nobody who is
+    examined was born then, or it is what sites enter for "unknown"."""
     born = fhir_date(facts.dataset, "PatientBirthDate")
     if not born:
         return ""
@@ -183,7 +183,7 @@ def _birth_date(facts: Facts) -> str:
 
 
 def _plausible(day: str) -> bool:
-    return day >= "1850" and day not in _DUMMIES
+    return "1850" <= day < "9999" and day not in _DUMMIES
 
 
 @PATIENT.row(

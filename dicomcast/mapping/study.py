@@ -91,7 +91,7 @@ def _encounter(facts: Facts) -> JSON:
 )
 def _started(facts: Facts) -> str:
     """With the time only where its zone is known: TimezoneOffsetFromUTC, else `MAPPING__TIMEZONE`; never UTC for want
-    of one."""
+    of one. 00010101 and 99991231 are what software enters for "unknown"."""
     return fhir_datetime(facts.dataset, "StudyDate", "StudyTime", facts.rules.timezone)
 
 

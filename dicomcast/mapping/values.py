@@ -10,6 +10,7 @@ from typing import Any
 from dicomcast.mapping.dataset import Dataset, clean, is_damaged, string_value
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import SNOMED_CT, coding_system, snomed_from_srt
+from dicomcast.uris import is_oid, is_uri, is_uuid
 
 __all__ = [
     "JSON",
@@ -40,16 +41,16 @@ UNKNOWN: JSON = {
 _DATE = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.\d*)?)?")
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
-# datatypes.html#oid and #id: stricter and laxer than a UID (PS3.5 §9.1) is met in the wild.
-_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+# datatypes.html#id: laxer than a UID (PS3.5 §9.1).
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
 # What breaks a UniversalEntityID of these types.
 _UNIVERSAL = {"ISO": "not-an-oid", "UUID": "not-a-uuid", "URI": "not-a-uri"}
 # SNOMED CT identifiers (R4 snomedct.html).
 _SCTID = re.compile("[1-9][0-9]{5,17}")
 _CODE = re.compile(r"\S+( \S+)*")
+
+# The first and the last day that software knows stand for "unknown".
+_DUMMIES = (date.min, date.max)
 
 _TIMEZONE = tag("TimezoneOffsetFromUTC")
 _REPRESENTATION = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
@@ -68,7 +69,7 @@ def is_id(text: str) -> bool:
 
 def oid_urn(uid: str) -> str:
     """A UID as the URN of an OID, "" if it is none (1.2.03, hello): `urn:oid:` before those would be no URI."""
-    return f"urn:oid:{uid}" if _OID.fullmatch(uid) else ""
+    return f"urn:oid:{uid}" if is_oid(uid) else ""
 
 
 def study_identifier(study_uid: str) -> JSON:
@@ -129,6 +130,9 @@ def fhir_datetime(dataset: Dataset, date_keyword: str, time_keyword: str, site: 
     """
     day = _date(dataset, date_keyword)
     if day is None:
+        return ""
+    if day in _DUMMIES:
+        dataset.warn(tag(date_keyword), "implausible")
         return ""
     moment = _time(dataset, time_keyword)
     zone = _timezone(dataset, site)
@@ -247,7 +251,7 @@ def system_of(item: Dataset, scheme: str) -> str:
     if not system and scheme:
         for stated in item.root.items(tag("CodingSchemeIdentificationSequence")):
             uid = stated.identifier(tag("CodingSchemeUID"))
-            if stated.identifier(tag("CodingSchemeDesignator")) == scheme and _OID.fullmatch(uid):
+            if stated.identifier(tag("CodingSchemeDesignator")) == scheme and is_oid(uid):
                 return f"urn:oid:{uid}"
     return system
 
@@ -263,9 +267,9 @@ def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
     match kind:
         case "ISO" if oid := oid_urn(universal):
             return oid, local
-        case "UUID" if _UUID.fullmatch(universal):
+        case "UUID" if is_uuid(universal):
             return f"urn:uuid:{universal.lower()}", local
-        case "URI" if _is_uri(universal):
+        case "URI" if is_uri(universal):
             return universal, local
         case _:
             known = table.get(item.identifier(tag("LocalNamespaceEntityID"))) or table.get(universal) or ""
@@ -297,11 +301,3 @@ def extension(url: str, **parts: Any) -> JSON:
         if part
     ]
     return {"url": url, "extension": inner}
-
-
-def _is_uri(text: str) -> bool:
-    """Whether a text is an absolute URI; one that calls itself an OID or a UUID has to be that."""
-    for prefix, pattern in (("urn:oid:", _OID), ("urn:uuid:", _UUID)):
-        if text.startswith(prefix):
-            return pattern.fullmatch(text.removeprefix(prefix)) is not None
-    return _URI.fullmatch(text) is not None

@@ -53,7 +53,7 @@ def test_url_refused(url: str, said: str) -> None:
     assert "sesame" not in line
 
 
-@pytest.mark.parametrize("system", ["", " ", "mrn", "urn:oid:1 2", "urn:", "https://a.example/mrn|x", "1a:b"])
+@pytest.mark.parametrize("system", ["", " ", "mrn", "urn:", "urn:uuid:1", "https://a.example/mrn|x", "1a:b"])
 def test_patient_system_refused(system: str) -> None:
     """A system that is no absolute URI is refused, and the reason given: equal PatientIDs would collide."""
     line = problem(PATIENT__SYSTEM=system)
@@ -61,7 +61,7 @@ def test_patient_system_refused(system: str) -> None:
     assert "would be one patient" in line
 
 
-@pytest.mark.parametrize("system", ["urn:oid:1.2.03", "urn:oid:1", "urn:oid:3.1", "urn:oid:1.2.x"])
+@pytest.mark.parametrize("system", ["urn:oid:1.2.03", "urn:oid:1 2", "urn:oid:1", "urn:oid:3.1", "urn:oid:1.2.x"])
 def test_patient_system_that_is_no_oid_is_refused(system: str) -> None:
     """What stands behind urn:oid: has to be an OID, or a FHIR server refuses every Patient."""
     assert problem(PATIENT__SYSTEM=system).startswith("DICOMCAST_PATIENT__SYSTEM: write an OID behind urn:oid:")

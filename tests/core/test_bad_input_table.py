@@ -54,6 +54,8 @@ TABLE: list[tuple[str, str, Any, str, Any, str]] = [
     ("DA of a year", "StudyDate", one("2022", "DA"), STARTED, None, "not-a-date"),
     ("DA of a year of birth", "PatientBirthDate", one("1977", "DA"), "Patient.birthDate", "1977", ""),
     ("DA of an impossible date", "StudyDate", one("20220230", "DA"), STARTED, None, "not-a-date"),
+    ("DA of the first day", "StudyDate", one("00010101", "DA"), STARTED, None, "implausible"),
+    ("DA of the last day", "StudyDate", one("99991231", "DA"), STARTED, None, "implausible"),
     ("DA as a number", "StudyDate", one(20220822, "DA"), STARTED, "2022-08-22T08:31:00Z", ""),
     ("DA null", "StudyDate", one(None, "DA"), STARTED, None, ""),
     # TM, on 2022-08-22 at +00:00

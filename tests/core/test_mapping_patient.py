@@ -203,6 +203,8 @@ def test_birth_date(born: str, expected: Any) -> None:
     ("born", "studied"),
     [
         ("19000101", {"StudyDate": "20240715"}),
+        ("99991231", {}),
+        ("9999", {}),
         ("18000101", {"StudyDate": "20240715"}),
         ("11111111", {"StudyDate": "20240715"}),
         ("18491231", {"StudyDate": "20240715"}),
