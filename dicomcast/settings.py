@@ -168,7 +168,8 @@ class MappingSettings(Group):
 
     strict: bool = Field(
         default=False,
-        description="Whether a study with an invalid value is parked, instead of cast without that value.",
+        description="Whether a study with an invalid value, or with an issuer that is named but not known, is parked "
+        "instead of cast.",
     )
     timezone: Zone | None = Field(
         default=None,
