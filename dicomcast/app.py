@@ -79,6 +79,7 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
         patient_system=patient.system or "",
         accession_system=mapping.accession_system or "",
         issuers=patient.issuers,
+        unknown_issuer_is_site=patient.unknown_issuer == "site",
         missing_id=MissingId(patient.missing_id),
         unknown=patient.unknown or "",
         timezone=ZoneInfo(mapping.timezone) if mapping.timezone else None,

@@ -249,24 +249,25 @@ class Caster:
         New Patients, those that the study leaves, the study, and the Patients that follow it. Where the study and its
         Patient disagree is added to the draft's issues.
         """
+        rules = self._fhir.version.rules(self._rules)
         links = Links(None, endpoint_reference, self._feed.base_url(key.partition), self._fhir.base_url)
         if content.speaker is None and existing is not None:
             left = await self._patients.leave(existing, key)
             if owns(key, existing):
                 return [*left, Write(Method.DELETE, existing, version=version_of(existing))]
-            emptied = merge_study(existing, content, key, self._rules, links, study_id(key))
+            emptied = merge_study(existing, content, key, rules, links, study_id(key))
             return [*left, self._write_study(existing, emptied, key, matched)]
         writes: list[Write] = []
         after: list[Write] = []
         if desired is not None:
-            provisional = merge_study(existing, content, key, self._rules, links, study_id(key))
+            provisional = merge_study(existing, content, key, rules, links, study_id(key))
             subject, people, odd = await self._patients.resolve(desired, provisional.get("started", ""), key)
             content.issues += odd
             writes, after = [one for one in people if one.new], [one for one in people if not one.new]
             links = replace(links, subject=subject)
             if existing is not None and not leads_to(existing.get("subject"), subject["reference"], links.base):
                 writes = [*writes, *await self._patients.leave(existing, key)]
-        study = merge_study(existing, content, key, self._rules, links, study_id(key))
+        study = merge_study(existing, content, key, rules, links, study_id(key))
         if existing is None or not self._fhir.says_the_same(study, existing):
             writes.append(self._write_study(existing, study, key, matched))
         return [*writes, *after]

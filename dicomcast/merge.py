@@ -10,7 +10,7 @@ names the instances that speak now and whose metadata must be read before the dr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,12 +21,13 @@ from dicomcast.mapping.instance import INSTANCE
 from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.series import SERIES, names_sides
-from dicomcast.mapping.study import ACCESSION, STUDY, STUDY_ID, VISIT
+from dicomcast.mapping.study import STUDY
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import is_acquisition, modality, rank
 from dicomcast.mapping.values import JSON, is_id, without_empty
 from dicomcast.model import Extra, Instance, InstanceKey, Issue, Severity, StudyDelta, StudyKey
-from dicomcast.overlay import leads_to, listed, overlay, replace_ours
+from dicomcast.ours import lay_study_over
+from dicomcast.overlay import leads_to, listed, overlay, settle
 
 __all__ = ["Draft", "Links", "draft", "merge_study"]
 
@@ -223,7 +224,7 @@ def merge_study(
     study = existing or {"resourceType": "ImagingStudy", "id": resource_id}
     if content.dataset is not None:
         elements = STUDY.elements(Facts(content.dataset, rules, key.study_uid))
-        study = _lay_study_over(study, elements, rules, owned=owned)
+        study = lay_study_over(study, elements, rules, owned=owned)
     mark = replace(links, endpoint="") if owned else links
     series = [_lay_series_over(one, rules, mark) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
@@ -261,86 +262,10 @@ def _meta(meta: Any, source: str) -> JSON:
 
 def _subject(before: Any, subject: JSON, base: str) -> JSON:
     """Servers add a display to a reference; what it refers to decides whether it changed."""
-    said = {name: value for name, value in subject.items() if name != "reference"}
-    if leads_to(before, subject["reference"], base) and all(before.get(name) == value for name, value in said.items()):
-        return dict(before)
-    return subject
-
-
-def _lay_study_over(before: JSON, elements: JSON, rules: Rules, *, owned: bool) -> JSON:
-    uid, *others = elements["identifier"]
-    requests = elements.get("basedOn", [])
-    known = [*others, *(one["identifier"] for one in requests)]
-    systems = None if owned else ["", *(one.get("system", "") for one in known)]
-    # One that stands says all that ours would say, whoever wrote it and whatever else it says.
-    standing = [one for one in listed(before.get("identifier")) if _same_identifier(one, uid)]
-    lists = {
-        "identifier": replace_ours(
-            before.get("identifier"),
-            [*(standing or [uid]), *others],
-            lambda item: item in standing or _is_accession(item, systems) or _is_study_id(item),
-        ),
-        "basedOn": replace_ours(before.get("basedOn"), requests, lambda item: _is_request(item, systems)),
-    }
-    ours = STUDY.owned(rules)
-    if rules.compat:
-        notes = elements.get("note", [])
-        said = [before.get("description"), *(note["text"] for note in notes)]
-        lists["note"] = replace_ours(before.get("note"), notes, lambda item: _is_note(item, said))
-        ours |= {"note"}
-    visit = before.get("encounter")
-    if visit and not _is_visit(visit):
-        lists["encounter"] = visit
-    elif owned and Extra.ENCOUNTER in rules.extras:
-        ours |= {"encounter"}
-    return overlay(before, without_empty(elements | lists), ours)
-
-
-def _same_identifier(one: Any, other: JSON) -> bool:
-    return isinstance(one, dict) and all(one.get(name) == other[name] for name in ("system", "value"))
-
-
-def _is_accession(identifier: Any, systems: Collection[str] | None) -> bool:
-    """Whether we wrote an accession number: by its type, and by saying no more than we say.
-
-    In a resource of somebody else it must also have a system that we use: the RIS writes there too.
-    """
-    if not isinstance(identifier, dict) or not _members(identifier) <= {"type", "system", "value", "assigner"}:
-        return False
-    if systems is not None and identifier.get("system", "") not in systems:
-        return False
-    kind = identifier.get("type")
-    codings = listed(kind.get("coding")) if isinstance(kind, dict) else []
-    ours = {name: ACCESSION["coding"][0][name] for name in ("system", "code")}
-    return any(isinstance(one, dict) and one | ours == one for one in codings)
-
-
-def _is_study_id(identifier: JSON) -> bool:
-    """Whether we wrote a StudyID: by our own words for its type."""
-    return identifier.get("type") == STUDY_ID and "system" not in identifier
-
-
-def _is_visit(encounter: Any) -> bool:
-    """Whether we wrote an `encounter`: we know the number of a visit, and never its resource."""
-    if not isinstance(encounter, dict) or not _members(encounter) <= {"type", "identifier"}:
-        return False
-    identifier = encounter.get("identifier")
-    return isinstance(identifier, dict) and identifier.get("type") == VISIT
-
-
-def _is_note(note: JSON, said: Collection[Any]) -> bool:
-    """Whether a note is a description and nothing else, as DICOM Cast wrote them: no author and no time."""
-    return _members(note) == {"text"} and note["text"] in said
-
-
-def _is_request(reference: JSON, systems: Collection[str] | None) -> bool:
-    """Whether we wrote a `basedOn`: we know the accession number of a request, and never its resource."""
-    return _members(reference) <= {"type", "identifier"} and _is_accession(reference.get("identifier"), systems)
-
-
-def _members(element: JSON) -> set[str]:
-    """The names that say something: an id, extensions and `_` siblings may be on anybody's element."""
-    return {name for name in element if name not in ("id", "extension") and not name.startswith("_")}
+    if not leads_to(before, subject["reference"], base):
+        return subject
+    said = {name: settle(before.get(name), value) for name, value in subject.items() if name != "reference"}
+    return {**before, **said}
 
 
 def _lay_series_over(one: _Series, rules: Rules, mark: Links) -> JSON:

@@ -29,6 +29,7 @@ def bundle_of(
     With the base URL of an `archive` they are what `run` writes for it, its Endpoint first. A Patient is what the
     newest of its studies says; where another says something else is an issue of that other.
     """
+    rules = version.rules(rules)
     studies: dict[str, dict[InstanceKey, Instance]] = {}
     for study_uid, instance in instances:
         studies.setdefault(study_uid, {})[instance.key] = instance

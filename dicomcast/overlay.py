@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from dicomcast.mapping.values import JSON
 
-__all__ = ["leads_to", "listed", "objects", "overlay", "replace_ours", "target_of"]
+__all__ = ["covers", "leads_to", "listed", "objects", "overlay", "replace_ours", "settle", "target_of"]
 
 # The only extensions that we write on elements; any other there is somebody else's.
 _OURS = (
@@ -38,7 +38,7 @@ def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
             existing = {key: value for key, value in existing.items() if key != "extension"}
             del desired["extension"]
     kept = {key: value for key, value in existing.items() if key in desired or key not in owned}
-    return kept | {key: _settle(existing.get(key), value) for key, value in desired.items()}
+    return kept | {key: settle(existing.get(key), value) for key, value in desired.items()}
 
 
 def listed(value: Any) -> list[Any]:
@@ -85,15 +85,15 @@ def replace_ours(existing: Any, desired: list[JSON], is_ours: Callable[[JSON], b
     """A list with our items as desired and the foreign ones as they were, behind ours."""
     items = listed(existing)
     ours = [item for item in items if isinstance(item, dict) and is_ours(item)]
-    return [*_settle(ours, desired), *(item for item in items if item not in ours)]
+    return [*settle(ours, desired), *(item for item in items if item not in ours)]
 
 
-def _settle(old: Any, new: Any) -> Any:
+def settle(old: Any, new: Any) -> Any:
     """`new`, or `old` where it says the same, and with the id, extensions and `_` siblings that stand on `old`."""
-    if _covers(old, new):
+    if covers(old, new):
         return old
     if isinstance(old, dict) and isinstance(new, dict):
-        extensions = [*new.get("extension", []), *_foreign_extensions(old)]
+        extensions = [*listed(new.get("extension")), *_ours_and_theirs(old, new)[1]]
         kept = {name: value for name, value in old.items() if name == "id" or name.startswith("_")}
         return kept | new | ({"extension": extensions} if extensions else {})
     if isinstance(old, list) and isinstance(new, list):
@@ -105,28 +105,29 @@ def _settle(old: Any, new: Any) -> Any:
 def _take(rest: list[Any], item: Any) -> Any:
     """The item of `rest` that says what `item` says, taken out of it; else `item`."""
     for position, candidate in enumerate(rest):
-        if _covers(candidate, item):
+        if covers(candidate, item):
             return rest.pop(position)
     return item
 
 
-def _foreign_extensions(element: JSON) -> list[Any]:
-    """The extensions of an element that are not ours."""
-    extensions = listed(element.get("extension"))
-    return [one for one in extensions if not (isinstance(one, dict) and one.get("url") in _OURS)]
+def _ours_and_theirs(old: JSON, new: JSON) -> tuple[list[Any], list[Any]]:
+    """The extensions of an element that are ours, by their URL, and those that are not."""
+    urls = {*_OURS, *(str(one.get("url")) for one in objects(new.get("extension")))}
+    found = listed(old.get("extension"))
+    ours = [one for one in found if isinstance(one, dict) and str(one.get("url")) in urls]
+    return ours, [one for one in found if one not in ours]
 
 
-def _covers(old: Any, new: Any) -> bool:
+def covers(old: Any, new: Any) -> bool:
     """Whether `old` says all that `new` says, and no more than ids, extensions and `_` siblings beside it."""
     if isinstance(old, dict) and isinstance(new, dict):
-        extra = [key for key in old if key not in new and key != "id" and not key.startswith("_")]
-        if any(key != "extension" for key in extra):
+        if any(key not in new and key not in ("id", "extension") and not key.startswith("_") for key in old):
             return False
-        if "extension" in extra and len(_foreign_extensions(old)) != len(listed(old["extension"])):
+        if not covers(_ours_and_theirs(old, new)[0], listed(new.get("extension"))):
             return False
-        return all(key in old and _covers(old[key], value) for key, value in new.items())
+        return all(key in old and covers(old[key], value) for key, value in new.items() if key != "extension")
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_covers, old, new))
+        return len(old) == len(new) and all(map(covers, old, new))
     if isinstance(old, str) and isinstance(new, str):
         return old == new or _same_moment(old, new)
     return type(old) is type(new) and bool(old == new)

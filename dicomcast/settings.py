@@ -144,6 +144,11 @@ class PatientRules(Group):
         default_factory=dict,
         description='The system URI of each IssuerOfPatientID, e.g. `{"HOSPITAL-A": "urn:oid:1.2.3"}`.',
     )
+    unknown_issuer: Literal["site", "missing"] = Field(
+        default="site",
+        description="What becomes of a PatientID whose issuer is named but has no system: it has that of the `site`, "
+        "so that equal PatientIDs of two hospitals are one patient, or counts as `missing`.",
+    )
     missing_id: Literal["skip", "surrogate", "unknown"] = Field(
         default="surrogate",
         description="What becomes of a study without PatientID: `skip` it, let its study UID identify a "
@@ -179,8 +184,8 @@ class MappingSettings(Group):
     strict: bool = Field(
         default=False,
         description="Whether a study with an issue is parked, instead of cast without the value that breaks a rule: an "
-        "invalid value, instances that contradict each other, or a Patient of others who does not match. A study that "
-        "stands in FHIR is read whole with each change then.",
+        "invalid value, an issuer that is named but not known, instances that contradict each other, or a Patient of "
+        "others who does not match. A study that stands in FHIR is read whole with each change then.",
     )
     timezone: Zone | None = Field(
         default=None,

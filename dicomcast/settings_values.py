@@ -17,6 +17,7 @@ from pydantic_settings import NoDecode
 
 from dicomcast.durations import parse_duration
 from dicomcast.model import Extra
+from dicomcast.uris import is_uri
 
 __all__ = [
     "Address",
@@ -65,16 +66,14 @@ def _http_url(text: str) -> str:
 
 
 def _absolute_uri(text: str) -> str:
-    # RFC 3986: a scheme, then anything but blanks and the delimiters; "|" would split a FHIR search token.
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\"<>\\^`{|}]+", text):
-        raise ValueError(
-            "write an absolute URI, such as urn:oid:1.2.3 or https://hospital.example/mrn: "
-            "without it, equal PatientIDs of two hospitals would be one patient"
-        )
-    # FHIR R4 datatypes.html#oid: a FHIR server refuses every Patient of such a system.
-    if text.startswith("urn:oid:") and not re.fullmatch(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+", text):
+    if is_uri(text):
+        return text
+    if text.startswith("urn:oid:"):
         raise ValueError("write an OID behind urn:oid:, such as urn:oid:1.2.3: numbers without leading zeros and dots")
-    return text
+    raise ValueError(
+        "write an absolute URI, such as urn:oid:1.2.3 or https://hospital.example/mrn: "
+        "without it, equal PatientIDs of two hospitals would be one patient"
+    )
 
 
 def _issuers(value: object) -> object:

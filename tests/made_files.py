@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
+    CTImageStorage,
     EncapsulatedPDFStorage,
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
@@ -16,7 +19,7 @@ from pydicom.uid import (
     XRayRadiationDoseSRStorage,
 )
 
-__all__ = ["KINDS"]
+__all__ = ["KINDS", "made"]
 
 
 def _item(**attributes: Any) -> Dataset:
@@ -52,6 +55,15 @@ def _file(sop_class: str, modality: str, number: int, **attributes: Any) -> byte
     dataset.update(_item(**common, **attributes))
     content = BytesIO()
     dataset.save_as(content, enforce_file_format=True)
+    return content.getvalue()
+
+
+def made(change: Callable[[Dataset], object]) -> bytes:
+    """A CT image whose dataset is changed before it is written; pydicom writes bytes that it would not read."""
+    dataset = dcmread(BytesIO(_file(CTImageStorage, "CT", 1)))
+    change(dataset)
+    content = BytesIO()
+    dataset.save_as(content)
     return content.getvalue()
 
 

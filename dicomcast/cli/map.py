@@ -107,13 +107,17 @@ def _read_file(found: _Found, file: Path, in_folder: bool) -> None:
     instances = []
     try:
         content = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
-        for metadata in files.read(content):
-            instances.append(files.instance_of(metadata))
+        for one in files.instances(content):
+            if isinstance(one, Rejected):
+                found.unread.append(f"{file}: {one}")
+            else:
+                instances.append(one)
     except OSError as error:
         found.unread.append(f"{file}: {error.strerror}")
     except Rejected as error:
-        # Beside images lie a README, and the index of a disc (PS3.10 §8.6): nobody asked for these.
-        if in_folder and (error.reason == "not-dicom" or file.name == "DICOMDIR"):
+        # Beside images lie a README, settings, and the index of a disc (PS3.10 §8.6): nobody asked for these.
+        nothing = error.reason == "not-dicom" or file.name == "DICOMDIR" or file.suffix == ".json"
+        if in_folder and nothing:
             found.passed_over += 1
         else:
             found.unread.append(f"{file}: {error}")

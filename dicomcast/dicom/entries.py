@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from dicomcast.dicom.ticks import ticks
 from dicomcast.errors import NotItself, Retriable
 from dicomcast.identity import DEFAULT_PARTITION
-from dicomcast.mapping.dataset import clean
+from dicomcast.mapping.dataset import clean, is_damaged
 from dicomcast.mapping.table import select
 from dicomcast.model import Action, Entry, EntryState
 
@@ -57,9 +56,8 @@ def entry(row: Any) -> Entry:
 
 
 def _text(value: Any) -> str:
-    # A lone surrogate fits in no URL, request or row: nobody could be asked for what has such a name.
-    usable = isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
-    return clean(value) if usable else ""
+    # A lone surrogate fits in no URL, request or row, and what is left of a damaged UID may be another's.
+    return clean(value) if isinstance(value, str) and not is_damaged(value) else ""
 
 
 def _member(kind: type[_Enum], value: Any, other: _Enum) -> _Enum:

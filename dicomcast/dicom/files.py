@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,7 @@ from dicomcast.mapping.table import MAPPED, select
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Instance, InstanceKey, Metadata
 
-__all__ = ["find", "instance_of", "read"]
+__all__ = ["find", "instance_of", "instances", "read"]
 
 
 def find(path: Path) -> list[Path]:
@@ -32,7 +33,7 @@ def read(content: bytes) -> Iterator[Metadata]:
     Raises:
         Rejected: it is neither (`not-dicom`), or one that is broken or of another kind (`unreadable-file`).
     """
-    if content.lstrip()[:1] in (b"{", b"["):
+    if content.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         yield from _json(content)
     else:
         yield _dicom(content)
@@ -43,10 +44,11 @@ def _json(content: bytes) -> Iterator[Metadata]:
         parsed = parse_json(content)
     except ValueError:
         raise Rejected("this is neither a DICOM file nor JSON", reason="not-dicom") from None
-    for dataset in parsed if isinstance(parsed, list) else [parsed]:
-        if not isinstance(dataset, dict):
-            raise Rejected("this JSON is not DICOM JSON: an array of objects is expected", reason="unreadable-file")
-        yield select(dataset)
+    datasets = parsed if isinstance(parsed, list) else [parsed]
+    if datasets and not any(isinstance(one, dict) for one in datasets):
+        raise Rejected("this JSON is not DICOM JSON: an array of objects is expected", reason="unreadable-file")
+    for dataset in datasets:
+        yield select(dataset if isinstance(dataset, dict) else {})
 
 
 def _dicom(content: bytes) -> Metadata:
@@ -55,13 +57,52 @@ def _dicom(content: bytes) -> Metadata:
         warnings.simplefilter("ignore")  # what is wrong with a value is told by the issues of the mapping
         try:
             dataset = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=tags)
-            return select(dataset.to_json_dict(bulk_data_element_handler=lambda _: "", suppress_invalid_tags=True))
+            return select(_elements(dataset))
         except InvalidDicomError:
             raise Rejected("this is not a DICOM file (no DICM after 128 bytes)", reason="not-dicom") from None
         except Exception as error:
             # pydicom raises whatever a broken file makes it stumble over.
             said = f"this DICOM file cannot be read ({type(error).__name__})"
             raise Rejected(said, reason="unreadable-file") from None
+
+
+def _elements(dataset: pydicom.Dataset) -> dict[str, Any]:
+    tags: list[Any] = sorted(dataset.keys())  # iterating would convert each, and stop at the first that is broken
+    return {f"{key:08X}": _element(dataset, key) for key in tags}
+
+
+def _element(dataset: pydicom.Dataset, key: Any) -> dict[str, Any]:
+    """An element as DICOM JSON; numbers in text, and what pydicom cannot read, as text for the mapping to judge.
+
+    pydicom's own JSON of a dataset rounds or lacks such an element, and lacks the sequence that it is in.
+    """
+    raw = dataset.get_item(key)
+    content = getattr(raw, "value", None)
+    try:
+        element = dataset[key]
+        if element.VR == "SQ":
+            return {"vr": "SQ", "Value": [_elements(item) for item in element.value]}
+        if element.VR not in ("IS", "DS") or not isinstance(content, bytes):
+            return dict(element.to_json_dict(lambda _: "", 1024))
+    except Exception:  # pydicom raises whatever a broken value makes it stumble over
+        content = content if isinstance(content, bytes) else str(content).encode()
+    return {"vr": "UN", "Value": content.decode("ascii", errors="replace").split("\\")}
+
+
+def instances(content: bytes) -> Iterator[tuple[str, Instance] | Rejected]:
+    """(StudyInstanceUID, instance) of each dataset of a file; of several one that is none costs none of the others.
+
+    Raises:
+        Rejected: there is none at all, as `read` and `instance_of` say.
+    """
+    datasets = list(read(content))
+    for position, metadata in enumerate(datasets, 1):
+        try:
+            yield instance_of(metadata)
+        except Rejected as error:
+            if len(datasets) == 1:
+                raise
+            yield Rejected(f"dataset {position}: {error}", reason=error.reason)
 
 
 def instance_of(metadata: Metadata) -> tuple[str, Instance]:
@@ -72,7 +113,7 @@ def instance_of(metadata: Metadata) -> tuple[str, Instance]:
     """
     dataset = Dataset(metadata)
     study, series, instance = (
-        dataset.text(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        dataset.identifier(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     )
     if not (study and series and instance):
         raise Rejected("this dataset has no StudyInstanceUID, SeriesInstanceUID or SOPInstanceUID", reason="no-uids")

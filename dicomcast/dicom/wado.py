@@ -119,7 +119,7 @@ def _instance(key: StudyKey, metadata: dict[str, Any]) -> Instance:
     mapped = select(metadata)
     dataset = Dataset(mapped)
     study, series, instance = (
-        dataset.text(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        dataset.identifier(tag(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     )
     if not (series and instance):
         raise _unusable(f"the metadata of study {key.study_uid} lacks UIDs", "metadata-without-uids")

@@ -6,6 +6,7 @@ here a bad value costs that value, and leaves an `Issue` that names the tag and 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 from dicomcast.mapping.tags import has_backslashes, has_values
 from dicomcast.model import Issue, Metadata, Severity
 
-__all__ = ["Dataset", "clean", "string_value"]
+__all__ = ["Dataset", "clean", "is_damaged", "string_value"]
 
 # Control characters are illegal in DICOM text but for TAB, LF, FF, CR (PS3.5 §6.1.3); FHIR has no FF. Lone
 # surrogates cannot be written as UTF-8 at all; U+FFFD only says that something was lost before.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
+# What values are padded with: blanks, and NULs (PS3.5 §6.2).
+_PADDING = " \t\n\v\f\r\0"
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
 
 
@@ -26,6 +29,13 @@ def clean(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text.strip()
     return _UNPRINTABLE.sub("", text.replace("\f", "\n")).strip()
+
+
+def is_damaged(text: str) -> bool:
+    """Whether a character was lost, or is none, anywhere but in the padding: what is left may be another's id."""
+    if text.isascii() and text.isprintable():
+        return False
+    return _UNPRINTABLE.search(text.strip(_PADDING)) is not None
 
 
 class Dataset:
@@ -82,16 +92,27 @@ class Dataset:
         values = self.slots(tag)  # most attributes are absent, most calls are of this
         return next(self._texts(tag, values), "") if values else ""
 
+    def identifier(self, tag: str) -> str:
+        """The first value if it can identify: "12\ufffd3" is not "123", who is somebody else."""
+        values = self.slots(tag)
+        return next(self._texts(tag, values, whole=True), "") if values else ""
+
     def texts(self, tag: str) -> list[str]:
         """All values of a multi-valued attribute as clean text, empty ones left out."""
         return list(self._texts(tag, self.slots(tag)))
 
-    def _texts(self, tag: str, values: list[Any]) -> Iterator[str]:
+    def _texts(self, tag: str, values: list[Any], *, whole: bool = False) -> Iterator[str]:
+        """The values as clean text; with `whole`, one that is damaged is none, and the next does not stand for it."""
         for value in values:
             text = "" if value is None else string_value(value)
             if text is None:
                 self.warn(tag, "not-text")
-            elif text := clean(text):
+                continue
+            if is_damaged(text):
+                self.warn(tag, "damaged-text")
+                if whole:
+                    yield ""
+            if text := clean(text):
                 yield text
 
     def integer(self, tag: str, low: int = 0, high: int = 2**31 - 1) -> int | None:
@@ -120,9 +141,9 @@ class Dataset:
 
 
 def string_value(value: Any) -> str | None:
-    """A JSON value as text: numbers too (a server may send LO or IS as a number); None if it is neither."""
+    """A JSON value as text: finite numbers too (a server may send LO or IS as a number); None if it is neither."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else str(value)

@@ -19,9 +19,10 @@ INSTANCE.counted("uid", "SOPInstanceUID", "R4 mappings; PS3.3 C.12.1", "Bare, wi
 @INSTANCE.row("sopClass", "SOPClassUID", "R4 mappings; PS3.3 C.12.1")
 def _sop_class(facts: Facts) -> JSON:
     """1..1: `urn:ietf:rfc:3986` and `urn:oid:…`; what is no UID as display, a missing one as data-absent-reason."""
-    sop_class = facts.dataset.text(tag("SOPClassUID"))
+    sop_class = facts.dataset.identifier(tag("SOPClassUID"))
     if not sop_class:
-        facts.dataset.warn(tag("SOPClassUID"), "missing")
+        if not facts.dataset.text(tag("SOPClassUID")):
+            facts.dataset.warn(tag("SOPClassUID"), "missing")
         return dict(UNKNOWN)
     if urn := oid_urn(sop_class):
         return {"system": "urn:ietf:rfc:3986", "code": urn}

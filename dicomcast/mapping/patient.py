@@ -66,13 +66,20 @@ def _identifier(facts: Facts) -> list[JSON]:
     """System: the issuer's ISO, UUID or URI; else its name in `PATIENT__ISSUERS`; else `PATIENT__SYSTEM`. Type:
     IdentifierTypeCode, else MR. Assigner: the issuer's name. Without PatientID, by
     `PATIENT__MISSING_ID`: the study's UID, of use `temp` (`surrogate`), or `PATIENT__UNKNOWN`, whose Patient has
-    nothing but system and value (`unknown`)."""
-    value = facts.dataset.text(tag("PatientID"))
+    nothing but system and value (`unknown`). A PatientID with a damaged character counts as missing, and so does one
+    of an issuer that is named but not known, if `PATIENT__UNKNOWN_ISSUER` is `missing`."""
+    dataset, rules = facts.dataset, facts.rules
+    value = dataset.identifier(tag("PatientID"))
+    system, assigner = _authority(dataset, rules)
+    if not dataset.text(tag("PatientID")):
+        dataset.warn(tag("PatientID"), "missing")
+    elif assigner and not system:
+        named = ("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence")
+        dataset.warn(next(tag(one) for one in named if dataset.slots(tag(one))), "unknown-issuer")
+        value = value if rules.unknown_issuer_is_site else ""
     if not value:
-        facts.dataset.warn(tag("PatientID"), "missing")
         return _stand_in(facts)
-    system, assigner = _authority(facts.dataset, facts.rules)
-    return [_identified("usual", _type(facts.dataset), system or facts.rules.patient_system, value, assigner)]
+    return [_identified("usual", _type(dataset), system or rules.patient_system, value, assigner)]
 
 
 def _stand_in(facts: Facts) -> list[JSON]:
@@ -112,7 +119,7 @@ def _authority(dataset: Dataset, rules: Rules) -> tuple[str, str]:
         if system:
             return system, assigner or name
         name = name or assigner
-    return rules.issuers.get(name, ""), name
+    return rules.issuers.get(dataset.identifier(tag("IssuerOfPatientID")), ""), name
 
 
 @PATIENT.row(
@@ -127,7 +134,7 @@ def _other_identifiers(facts: Facts) -> list[JSON]:
     known = {(one.get("system"), one["value"]) for one in _identifier(facts)}
     found: list[JSON] = []
     for item in facts.dataset.items(tag("OtherPatientIDsSequence")):
-        value = item.text(tag("PatientID"))
+        value = item.identifier(tag("PatientID"))
         system, assigner = _authority(item, facts.rules)
         if value and system and (system, value) not in known:
             known.add((system, value))
@@ -177,8 +184,8 @@ def _gender(facts: Facts) -> str:
 
 @PATIENT.row("birthDate", "PatientBirthDate StudyDate SeriesDate", "v2-to-FHIR PID-7; PS3.3 C.7.1.1")
 def _birth_date(facts: Facts) -> str:
-    """Also a year, or year and month. Left out before 1850, after the study, and 19000101: nobody who is examined was
-    born then, or it is what sites enter for "unknown"."""
+    """Also a year, or year and month. Left out before 1850, after the study, in 9999, and 19000101: nobody who is
+    examined was born then, or it is what sites enter for "unknown"."""
     born = fhir_date(facts.dataset, "PatientBirthDate")
     if not born:
         return ""
@@ -193,7 +200,7 @@ def _birth_date(facts: Facts) -> str:
 
 
 def _plausible(day: str) -> bool:
-    return day >= "1850" and day not in _DUMMIES
+    return "1850" <= day < "9999" and day not in _DUMMIES
 
 
 @PATIENT.row(

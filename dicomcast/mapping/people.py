@@ -29,9 +29,9 @@ def people(dataset: Dataset, name_keyword: str, identification_keyword: str) -> 
 def _identifier(item: Dataset) -> JSON:
     """PersonIdentificationCodeSequence (0040,1101): the code is the person's id in the scheme named."""
     for code in item.items(tag("PersonIdentificationCodeSequence")):
-        value = code.text(tag("CodeValue")) or code.text(tag("LongCodeValue"))
+        value = code.identifier(tag("CodeValue")) or code.identifier(tag("LongCodeValue"))
         if value:
-            scheme = code.text(tag("CodingSchemeDesignator"))
+            scheme = code.identifier(tag("CodingSchemeDesignator"))
             system = system_of(code, scheme)
             assigner = item.text(tag("InstitutionName")) or ("" if system else scheme)
             return without_empty({"system": system, "value": value, "assigner": without_empty({"display": assigner})})

@@ -16,16 +16,18 @@ class Rules:
     """Settings of the mapping, as plain values.
 
     `patient_system` is the system of a PatientID without issuer, `accession_system` that of an
-    AccessionNumber, `issuers` the systems of local issuer names, `missing_id` what becomes of a study without
-    PatientID, `unknown` the PatientID of the one Patient whom such studies may share, `timezone`
-    the site's zone for times without (0008,0201), `extras` what is mapped beside the usual, `compat`
-    whether a study's description is its `note` too, as DICOM Cast had it, `strict` whether a study
+    AccessionNumber, `issuers` the systems of local issuer names, `unknown_issuer_is_site` whether a
+    PatientID of any other issuer has `patient_system` too, else it counts as missing, `missing_id` what
+    becomes of a study without PatientID, `unknown` the PatientID of the one Patient whom such studies may
+    share, `timezone` the site's zone for times without (0008,0201), `extras` what is mapped beside the usual,
+    `compat` whether a study's description is its `note` too, as DICOM Cast had it, `strict` whether a study
     with an `Issue` is refused.
     """
 
     patient_system: str
     accession_system: str = ""
     issuers: Mapping[str, str] = field(default_factory=dict)
+    unknown_issuer_is_site: bool = True
     missing_id: MissingId = MissingId.SURROGATE
     unknown: str = ""
     timezone: tzinfo | None = None

@@ -67,7 +67,7 @@ def _modality(facts: Facts) -> JSON:
     code = facts.dataset.text(tag("Modality")).upper()
     if not code:
         facts.dataset.warn(tag("Modality"), "missing")
-        code = modality_of(facts.dataset.text(tag("SOPClassUID")))
+        code = modality_of(facts.dataset.identifier(tag("SOPClassUID")))
     return dict(modality(" ".join(code.split())) if code else UNKNOWN)
 
 
@@ -115,7 +115,7 @@ def _laterality(facts: Facts) -> JSON:
     """Of the series; else the side that all of its images, or all of their frames, state, for where they state it the
     series must not. Left, right or both; unpaired is no laterality."""
     sides = {_side(facts.dataset, "Laterality")}
-    if sides == {""} and names_sides(_modality(facts), facts.dataset.text(tag("SOPClassUID"))):
+    if sides == {""} and names_sides(_modality(facts), facts.dataset.identifier(tag("SOPClassUID"))):
         sides = {side for image in facts.images for side in _sides(image)}
     side = sides.pop() if len(sides) == 1 else ""
     if side not in _LATERALITY:
@@ -144,7 +144,7 @@ def _specimen(facts: Facts) -> list[JSON]:
     """A logical reference for each SpecimenIdentifier, with the system of its issuer: an archive owns no Specimen."""
     references = []
     for item in facts.dataset.items(tag("SpecimenDescriptionSequence")):
-        value = item.text(tag("SpecimenIdentifier"))
+        value = item.identifier(tag("SpecimenIdentifier"))
         authorities = item.items(tag("IssuerOfTheSpecimenIdentifierSequence"))
         if identifier := issued_identifier(value, authorities, facts.rules.issuers):
             references.append({"type": "Specimen", "identifier": identifier})
@@ -187,11 +187,12 @@ def _operators(facts: Facts) -> list[JSON]:
 )
 def _device(facts: Facts) -> list[JSON]:
     """The device by its UID, else its serial number; manufacturer and model, else its station, as display."""
-    text = {one: facts.dataset.text(tag(one)) for one in ("DeviceSerialNumber", "Manufacturer", "StationName")}
-    uid = oid_urn(facts.dataset.text(tag("DeviceUID")))
+    serial_number = facts.dataset.identifier(tag("DeviceSerialNumber"))
+    text = {one: facts.dataset.text(tag(one)) for one in ("Manufacturer", "StationName")}
+    uid = oid_urn(facts.dataset.identifier(tag("DeviceUID")))
     identifier: JSON = {"system": "urn:dicom:uid", "value": uid} if uid else {}
-    if not uid and text["DeviceSerialNumber"]:
-        identifier = {"type": _SERIAL_NUMBER, "value": text["DeviceSerialNumber"]}
+    if not uid and serial_number:
+        identifier = {"type": _SERIAL_NUMBER, "value": serial_number}
     names = (text["Manufacturer"], facts.dataset.text(tag("ManufacturerModelName")))
     display = " ".join(filter(None, names)) or text["StationName"]
     device = without_empty({"identifier": identifier, "display": display})

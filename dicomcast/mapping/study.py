@@ -48,7 +48,7 @@ def _accession(facts: Facts) -> list[JSON]:
 
 
 def _accession_of(dataset: Dataset, rules: Rules) -> JSON:
-    value = dataset.text(tag("AccessionNumber"))
+    value = dataset.identifier(tag("AccessionNumber"))
     authorities = dataset.items(tag("IssuerOfAccessionNumberSequence"))
     return issued_identifier(value, authorities, rules.issuers, type=ACCESSION, system=rules.accession_system)
 
@@ -56,7 +56,7 @@ def _accession_of(dataset: Dataset, rules: Rules) -> JSON:
 @STUDY.row("identifier:study-id", "StudyID", "R4 mappings; PS3.3 C.7.2.1", extra=Extra.STUDY_ID)
 def _study_id(facts: Facts) -> list[JSON]:
     """Secondary and without system: it is unique for a device at best."""
-    value = facts.dataset.text(tag("StudyID"))
+    value = facts.dataset.identifier(tag("StudyID"))
     return [{"use": "secondary", "type": STUDY_ID, "value": value}] if value else []
 
 
@@ -64,9 +64,9 @@ STUDY.counted("status", "", "R4 imagingstudy.html", "`available` while the archi
 STUDY.counted(
     "modality",
     "",
-    "R4 mappings; PS3.16 CID 29",
+    "R4 and R5 mappings; PS3.16 CID 29, CID 33",
     "The distinct acquisition modalities of the series (ModalitiesInStudy is in no instance); "
-    "with the extra `all-modalities` also KO, PR, SR, SEG and the like.",
+    "in R5, and with the extra `all-modalities`, also KO, PR, SR, SEG and the like.",
 )
 STUDY.counted("subject", "", "R4 mappings", "The Patient below, by reference and by identifier.")
 
@@ -80,7 +80,7 @@ STUDY.counted("subject", "", "R4 mappings", "The Patient below, by reference and
 )
 def _encounter(facts: Facts) -> JSON:
     """A logical reference of type v2-0203 VN, unless another that is not ours stands there."""
-    value = facts.dataset.text(tag("AdmissionID"))
+    value = facts.dataset.identifier(tag("AdmissionID"))
     authorities = facts.dataset.items(tag("IssuerOfAdmissionIDSequence"))
     visit = issued_identifier(value, authorities, facts.rules.issuers, type=VISIT)
     return {"type": "Encounter", "identifier": visit} if visit else {}
@@ -91,7 +91,7 @@ def _encounter(facts: Facts) -> JSON:
 )
 def _started(facts: Facts) -> str:
     """With the time only where its zone is known: TimezoneOffsetFromUTC, else `MAPPING__TIMEZONE`; never UTC for want
-    of one."""
+    of one. 00010101 and 99991231 are what software enters for "unknown"."""
     return fhir_datetime(facts.dataset, "StudyDate", "StudyTime", facts.rules.timezone)
 
 

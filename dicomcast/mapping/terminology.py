@@ -31,7 +31,9 @@ SNOMED_CT = "http://snomed.info/sct"
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 
 # What an image of these classes is of, it states for its frames (PS3.3 C.7.6.16.2.8).
-_FRAMED = re.compile("(Enhanced|XRay3D|BreastTomosynthesis|BreastProjection).*(Image|Volume)Storage.*")
+_FRAMED = re.compile(
+    "(LegacyConverted)?(Enhanced|XRay3D|BreastTomosynthesis|BreastProjection).*(Image|Volume)Storage.*"
+)
 
 
 @cache
@@ -52,7 +54,7 @@ def snomed_from_srt(code: str) -> str:
     """The SNOMED CT concept of an SRT code ("T-A0100"), "" if PS3.16 knows none."""
     from pydicom.sr._snomed_dict import mapping  # here, since it is large; pydicom has no public name for it
 
-    concept = mapping["SRT"].get(code)
+    concept = _data("coding_schemes")["snomed_rt"].get(code) or mapping["SRT"].get(code)
     return str(concept) if concept else ""
 
 
@@ -97,6 +99,8 @@ def modality_of(sop_class_uid: str) -> str:
     keyword = _keyword(sop_class_uid)
     if "SR" in keyword or keyword.endswith("ReportStorage"):
         return "SR"
+    if "PresentationState" in keyword:
+        return "PR"
     modalities = _data("modalities")["modalities"]
     stems = [stem for stem in modalities if keyword.startswith(stem)]
     return str(modalities[max(stems, key=len)]) if stems else ""

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 
-from dicomcast.mapping.dataset import Dataset, clean, string_value
+from dicomcast.mapping.dataset import Dataset, clean, is_damaged, string_value
 from dicomcast.mapping.tags import tag
 from dicomcast.mapping.terminology import SNOMED_CT, coding_system, snomed_from_srt
+from dicomcast.uris import is_oid, is_uri, is_uuid
 
 __all__ = [
     "JSON",
@@ -40,12 +41,16 @@ UNKNOWN: JSON = {
 _DATE = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.\d*)?)?")
 _OFFSET = re.compile(r"([+-])(0\d|1[0-4])([0-5]\d)")
-# datatypes.html#oid and #id: stricter and laxer than a UID (PS3.5 §9.1) is met in the wild.
-_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+# datatypes.html#id: laxer than a UID (PS3.5 §9.1).
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
+# What breaks a UniversalEntityID of these types.
+_UNIVERSAL = {"ISO": "not-an-oid", "UUID": "not-a-uuid", "URI": "not-a-uri"}
+# SNOMED CT identifiers (R4 snomedct.html).
+_SCTID = re.compile("[1-9][0-9]{5,17}")
 _CODE = re.compile(r"\S+( \S+)*")
+
+# The first and the last day that software knows stand for "unknown".
+_DUMMIES = (date.min, date.max)
 
 _TIMEZONE = tag("TimezoneOffsetFromUTC")
 _REPRESENTATION = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
@@ -64,7 +69,7 @@ def is_id(text: str) -> bool:
 
 def oid_urn(uid: str) -> str:
     """A UID as the URN of an OID, "" if it is none (1.2.03, hello): `urn:oid:` before those would be no URI."""
-    return f"urn:oid:{uid}" if _OID.fullmatch(uid) else ""
+    return f"urn:oid:{uid}" if is_oid(uid) else ""
 
 
 def study_identifier(study_uid: str) -> JSON:
@@ -126,6 +131,9 @@ def fhir_datetime(dataset: Dataset, date_keyword: str, time_keyword: str, site: 
     day = _date(dataset, date_keyword)
     if day is None:
         return ""
+    if day in _DUMMIES:
+        dataset.warn(tag(date_keyword), "implausible")
+        return ""
     moment = _time(dataset, time_keyword)
     zone = _timezone(dataset, site)
     if moment is None or zone is None:
@@ -157,6 +165,8 @@ def names(dataset: Dataset, keyword: str) -> list[list[JSON]]:
         groups = [] if value is None else _groups(value)
         if groups is None:
             dataset.warn(tag(keyword), "not-a-person-name")
+        if any(is_damaged(group) for _, group in groups or []):
+            dataset.warn(tag(keyword), "damaged-text")
         present = [(code, name) for code, group in groups or [] if (name := _human_name(group))]
         people.append(_represented(present) if present else [])
     return people
@@ -172,7 +182,7 @@ def _groups(value: Any) -> list[tuple[str, str]] | None:
         parts = text.split("=")
     else:
         return None
-    return [(code, clean(part)) for (_, code), part in zip(_GROUPS, parts, strict=False)]
+    return [(code, part) for (_, code), part in zip(_GROUPS, parts, strict=False)]
 
 
 def _human_name(group: str) -> JSON:
@@ -213,13 +223,18 @@ def codes(dataset: Dataset, keyword: str) -> list[JSON]:
 def codeable_concept(item: Dataset) -> JSON:
     """One item of a code sequence: coding where its system is known, and CodeMeaning as text."""
     value = next(
-        (text for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue") if (text := item.text(tag(keyword)))), ""
+        (text for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue") if (text := item.identifier(tag(keyword)))),
+        "",
     )
     meaning = item.text(tag("CodeMeaning"))
-    scheme = item.text(tag("CodingSchemeDesignator"))
+    scheme = item.identifier(tag("CodingSchemeDesignator"))
     system = system_of(item, scheme)
-    if system == SNOMED_CT and scheme != "SCT":
-        value = snomed_from_srt(value)
+    if system == SNOMED_CT and not (scheme == "SCT" and _SCTID.fullmatch(value)):
+        # Some write a code of SNOMED RT and call it SCT.
+        concept = snomed_from_srt(value)
+        if value and not concept and scheme == "SCT":
+            item.warn(tag("CodeValue"), "not-a-snomed-code")
+        value = concept
     if not value or not system or not _CODE.fullmatch(value):
         return without_empty({"text": meaning})
     return without_empty(
@@ -235,8 +250,8 @@ def system_of(item: Dataset, scheme: str) -> str:
     system = coding_system(scheme)
     if not system and scheme:
         for stated in item.root.items(tag("CodingSchemeIdentificationSequence")):
-            uid = stated.text(tag("CodingSchemeUID"))
-            if stated.text(tag("CodingSchemeDesignator")) == scheme and _OID.fullmatch(uid):
+            uid = stated.identifier(tag("CodingSchemeUID"))
+            if stated.identifier(tag("CodingSchemeDesignator")) == scheme and is_oid(uid):
                 return f"urn:oid:{uid}"
     return system
 
@@ -247,16 +262,20 @@ def issuer(item: Dataset, table: Mapping[str, str]) -> tuple[str, str]:
     ISO, UUID and URI identify by themselves; a local name is looked up in `table`.
     """
     local = item.text(tag("LocalNamespaceEntityID"))
-    universal = item.text(tag("UniversalEntityID"))
-    match item.text(tag("UniversalEntityIDType")).upper():
+    universal = item.identifier(tag("UniversalEntityID"))
+    kind = item.text(tag("UniversalEntityIDType")).upper()
+    match kind:
         case "ISO" if oid := oid_urn(universal):
             return oid, local
-        case "UUID" if _UUID.fullmatch(universal):
+        case "UUID" if is_uuid(universal):
             return f"urn:uuid:{universal.lower()}", local
-        case "URI" if _is_uri(universal):
+        case "URI" if is_uri(universal):
             return universal, local
         case _:
-            return table.get(local) or table.get(universal) or "", local or universal
+            known = table.get(item.identifier(tag("LocalNamespaceEntityID"))) or table.get(universal) or ""
+            if universal and kind in _UNIVERSAL and not known:
+                item.warn(tag("UniversalEntityID"), _UNIVERSAL[kind])
+            return known, local or item.text(tag("UniversalEntityID"))
 
 
 def issued_identifier(
@@ -268,6 +287,8 @@ def issued_identifier(
     stated, assigner = "", ""
     for item in authorities:
         stated, assigner = issuer(item, table)
+        if system and assigner and not stated:
+            item.warn(tag("LocalNamespaceEntityID"), "unknown-issuer")
     parts = {"type": type, "system": stated or system, "value": value}
     return without_empty({**parts, "assigner": without_empty({"display": assigner})})
 
@@ -280,11 +301,3 @@ def extension(url: str, **parts: Any) -> JSON:
         if part
     ]
     return {"url": url, "extension": inner}
-
-
-def _is_uri(text: str) -> bool:
-    """Whether a text is an absolute URI; one that calls itself an OID or a UUID has to be that."""
-    for prefix, pattern in (("urn:oid:", _OID), ("urn:uuid:", _UUID)):
-        if text.startswith(prefix):
-            return pattern.fullmatch(text.removeprefix(prefix)) is not None
-    return _URI.fullmatch(text) is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 from dicomcast.mapping.terminology import DCM, IDENTIFIER_TYPE, SNOMED_CT
 from dicomcast.mapping.values import JSON
+from dicomcast.overlay import covers
 from dicomcast.versions import lens
 from dicomcast.versions.concepts import (
     as_concept,
@@ -71,8 +72,11 @@ def _identifiers() -> Lens:
     def put(seen: JSON, stood: Any) -> Any:
         requested = [one.get("identifier") for one in objects(seen.get("basedOn"))]
         theirs = stood if isinstance(stood, list) else []
-        identifiers = seen.get("identifier", [])
-        return [one for one in identifiers if one in theirs or one not in requested or not _is_accession(one)] or None
+
+        def is_requested(one: Any) -> bool:
+            return _is_accession(one) and any(covers(other, one) or covers(one, other) for other in requested)
+
+        return [one for one in seen.get("identifier", []) if one in theirs or not is_requested(one)] or None
 
     return Lens("identifier", ("identifier",), get, put)
 

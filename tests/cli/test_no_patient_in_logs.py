@@ -139,6 +139,7 @@ def test_a_day_on_which_everything_goes_wrong(embedded: Embedded, form: str) -> 
         "HEALTH__PORT": str(port),
         "HEALTH__ADDRESS": "127.0.0.1",
         "MAPPING__STRICT": "true",
+        "PATIENT__ISSUERS": json.dumps({PATIENT["IssuerOfPatientID"]: SYSTEM}),  # strict refuses one that is not known
         "WORKER__POLL_INTERVAL": "1s",
     }
     running = embedded.start("run", **settings)

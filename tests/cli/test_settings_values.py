@@ -53,7 +53,7 @@ def test_url_refused(url: str, said: str) -> None:
     assert "sesame" not in line
 
 
-@pytest.mark.parametrize("system", ["", " ", "mrn", "urn:oid:1 2", "urn:", "https://a.example/mrn|x", "1a:b"])
+@pytest.mark.parametrize("system", ["", " ", "mrn", "urn:", "urn:uuid:1", "https://a.example/mrn|x", "1a:b"])
 def test_patient_system_refused(system: str) -> None:
     """A system that is no absolute URI is refused, and the reason given: equal PatientIDs would collide."""
     line = problem(PATIENT__SYSTEM=system)
@@ -61,7 +61,7 @@ def test_patient_system_refused(system: str) -> None:
     assert "would be one patient" in line
 
 
-@pytest.mark.parametrize("system", ["urn:oid:1.2.03", "urn:oid:1", "urn:oid:3.1", "urn:oid:1.2.x"])
+@pytest.mark.parametrize("system", ["urn:oid:1.2.03", "urn:oid:1 2", "urn:oid:1", "urn:oid:3.1", "urn:oid:1.2.x"])
 def test_patient_system_that_is_no_oid_is_refused(system: str) -> None:
     """What stands behind urn:oid: has to be an OID, or a FHIR server refuses every Patient."""
     assert problem(PATIENT__SYSTEM=system).startswith("DICOMCAST_PATIENT__SYSTEM: write an OID behind urn:oid:")
@@ -152,7 +152,7 @@ def test_value_refused(name: str, value: str, said: str) -> None:
 
 def test_shared_patient_has_to_be_named() -> None:
     """PATIENT__MISSING_ID=unknown is refused without the identifier of that Patient, and read with it."""
-    said = "with PATIENT__MISSING_ID=unknown, write the identifier of the Patient to be shared"
+    said = "with DICOMCAST_PATIENT__MISSING_ID=unknown, write the identifier of the Patient to be shared"
     assert problem(PATIENT__MISSING_ID="unknown") == f"DICOMCAST_PATIENT__UNKNOWN: {said}"
     assert load(PATIENT__MISSING_ID="unknown", PATIENT__UNKNOWN="nobody at all").patient.unknown == "nobody at all"
 

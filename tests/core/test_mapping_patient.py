@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,44 @@ def test_identifier_type(code: str, expected: Any, issues: Any) -> None:
     assert resource is not None
     assert resource["identifier"][0]["type"] == {"coding": [expected]}
     assert rules_broken(one) == issues
+
+
+@pytest.mark.parametrize(
+    ("issuer", "issues"),
+    [
+        ({}, []),
+        ({"IssuerOfPatientID": "NORTH"}, []),
+        ({"IssuerOfPatientID": "SOUTH"}, [("00100021", "unknown-issuer")]),
+        ({"IssuerOfPatientID": "NOR\ufffdTH"}, [("00100021", "damaged-text"), ("00100021", "unknown-issuer")]),
+        (
+            {
+                "IssuerOfPatientIDQualifiersSequence": [
+                    metadata(UniversalEntityID="1.2.03", UniversalEntityIDType="ISO")
+                ]
+            },
+            [("00400032", "not-an-oid"), ("00100024", "unknown-issuer")],
+        ),
+        (
+            {"IssuerOfPatientIDQualifiersSequence": [metadata(UniversalEntityID="a.example")]},
+            [("00100024", "unknown-issuer")],
+        ),
+    ],
+)
+def test_issuer_that_is_named_but_not_known(issuer: Any, issues: Any) -> None:
+    """It is told, and its PatientID is the site's, or counts as missing: it may be another hospital's."""
+    for known_to_be_ours, values in ((True, {"P1"}), (False, {"P1"} if not issues else {"urn:oid:1.2.3"})):
+        one = dataset(PatientID="P1", **issuer)
+        resource = patient(one, replace(RULES, unknown_issuer_is_site=known_to_be_ours), "1.2.3")
+        assert resource is not None
+        assert {identifier["value"] for identifier in resource["identifier"]} == values
+        assert rules_broken(one) == issues
+
+
+def test_two_patients_that_differ_by_a_lost_character() -> None:
+    """What is left of a damaged PatientID is not taken for somebody else's, and without surrogates it is skipped."""
+    one = dataset(PatientID="12\ufffd3")
+    assert patient(one, replace(RULES, missing_id=MissingId.SKIP), "1.2.3") is None
+    assert rules_broken(one) == [("00100020", "damaged-text")]
 
 
 def test_no_patient_id() -> None:
@@ -186,6 +225,8 @@ def test_birth_date(born: str, expected: Any) -> None:
     ("born", "studied"),
     [
         ("19000101", {"StudyDate": "20240715"}),
+        ("99991231", {}),
+        ("9999", {}),
         ("18000101", {"StudyDate": "20240715"}),
         ("11111111", {"StudyDate": "20240715"}),
         ("18491231", {"StudyDate": "20240715"}),

@@ -64,6 +64,17 @@ def test_other_modalities(code: str) -> None:
         (f"{STORAGE}66.4", "SEG"),
         (KEY_OBJECTS, "KO"),
         (f"{STORAGE}11.1", "PR"),
+        (f"{STORAGE}11.2", "PR"),
+        (f"{STORAGE}11.12", "PR"),
+        (f"{STORAGE}2.2", "CT"),
+        (f"{STORAGE}4.4", "MR"),
+        (f"{STORAGE}128.1", "PT"),
+        (f"{STORAGE}12.1.1", "XA"),
+        (f"{STORAGE}12.2.1", "RF"),
+        (f"{STORAGE}13.1.4", "MG"),
+        (f"{STORAGE}6.2", "US"),
+        (f"{STORAGE}77.1.6", "SM"),
+        (f"{STORAGE}481.8", "RTPLAN"),
         (SR, "SR"),
         (f"{STORAGE}88.67", "SR"),
         (SECONDARY_CAPTURE, ""),
@@ -105,6 +116,8 @@ def test_rank_of_a_sop_class(sop_class: str, expected: int) -> None:
     [
         (f"{STORAGE}4.1", True),
         (f"{STORAGE}2.1", True),
+        (f"{STORAGE}2.2", True),
+        (f"{STORAGE}13.1.4", True),
         (f"{STORAGE}13.1.3", True),
         (f"{STORAGE}6.2", True),
         (CT, False),
@@ -170,6 +183,45 @@ def test_body_part_with_a_code(body_part: str, code: str, display: str) -> None:
 def test_body_part_without_a_code(body_part: str) -> None:
     """What Annex L does not list is shown as it was sent, without system and code."""
     assert body_site(body_part) == {"display": body_part}
+
+
+# Names of Annex L for concepts that the context groups call otherwise.
+SYNONYMS = {
+    "AMNIOTICFLUID": "Amniotic fluid (substance)",
+    "CALF": "Structure of calf of leg (body structure)",
+    "CELIACA": "Celiac Axis",
+    "CHOROIDPLEXUS": "Structure of choroid plexus (body structure)",
+    "CULDESAC": "Structure of rectouterine pouch (body structure)",
+    "GESTSAC": "Finding of gestational sac (finding)",
+    "GLUTEAL": "Buttock",
+    "LPORTALV": "Left Main Branch of Portal Vein",
+    "MORISONSPOUCH": "Rutherford Morrison's pouch (body structure)",
+    "PENILEA": "Structure of penile artery (body structure)",
+    "RPORTALV": "Right Main Branch of Portal Vein",
+    "SUPRAPUBIC": "Hypogastric region",
+}
+
+
+def test_annex_l_means_what_the_context_groups_mean() -> None:
+    """Each concept of our table has the meaning that PS3.16 gives its code elsewhere, or a synonym that is listed."""
+    meanings: dict[str, set[str]] = {}
+    for named in concepts["SCT"].values():
+        for code, (meaning, _) in named.items():
+            meanings.setdefault(code, set()).add(meaning.lower())
+    table = json.loads((files("dicomcast.mapping") / "data/body_parts.json").read_text("utf-8"))["body_parts"]
+    used = set()
+    for term, (code, meaning) in table.items():
+        if code in meanings and meaning.lower() not in meanings[code]:
+            assert SYNONYMS[term].lower() in meanings[code]
+            used.add(term)
+    assert used == SYNONYMS.keys()
+
+
+@pytest.mark.parametrize("code", ["T-D3000", "T-D4000", "T-D6000", "R-FAB57"])
+def test_regions_are_the_same_in_both_ways(code: str) -> None:
+    """A region that is coded in SNOMED RT is the concept that BodyPartExamined has for it."""
+    region = {"T-D3000": "CHEST", "T-D4000": "ABDOMEN", "T-D6000": "PELVIS", "R-FAB57": "ABDOMENPELVIS"}[code]
+    assert snomed_from_srt(code) == body_site(region)["code"]
 
 
 def test_annex_l_has_no_invented_concept() -> None:

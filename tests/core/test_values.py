@@ -166,6 +166,8 @@ def test_person_name_that_is_none(value: Any) -> None:
         ("P5-08000", "SRT", "http://snomed.info/sct", "77477000"),
         ("T-D1100", "SNM3", "http://snomed.info/sct", "69536005"),
         ("T-04000", "99SDM", "http://snomed.info/sct", "76752008"),
+        ("T-D3000", "SCT", "http://snomed.info/sct", "816094009"),
+        ("T-D4000", "SRT", "http://snomed.info/sct", "818981001"),
         ("113701", "DCM", "http://dicom.nema.org/resources/ontology/DCM", "113701"),
         ("24627-2", "LN", "http://loinc.org", "24627-2"),
         ("mGy.cm", "UCUM", "http://unitsofmeasure.org", "mGy.cm"),
@@ -176,6 +178,9 @@ def test_person_name_that_is_none(value: Any) -> None:
         ("C0040405", "UMLS", "http://www.nlm.nih.gov/research/umls", "C0040405"),
         ("R07.4", "I10", "http://hl7.org/fhir/sid/icd-10", "R07.4"),
         ("R07.9", "I10C", "http://hl7.org/fhir/sid/icd-10-cm", "R07.9"),
+        ("BW24ZZZ", "I10P", "http://www.cms.gov/Medicare/Coding/ICD10", "BW24ZZZ"),
+        ("71250", "C4", "http://www.ama-assn.org/go/cpt", "71250"),
+        ("197604", "RXNORM", "http://www.nlm.nih.gov/research/umls/rxnorm", "197604"),
         ("786.50", "I9C", "http://hl7.org/fhir/sid/icd-9-cm", "786.50"),
     ],
 )
@@ -195,6 +200,14 @@ def test_code_of_a_known_scheme(value: str, scheme: str, system: str, code_: str
 def test_code_that_cannot_be_told_as_code(value: str, scheme: str) -> None:
     """An unmapped SRT code, a private scheme, no scheme, a code that FHIR forbids: only its meaning is told."""
     assert codeable_concept(Dataset(code(value, scheme, "Head routine"))) == {"text": "Head routine"}
+
+
+@pytest.mark.parametrize("value", ["ZZ-99999", "12345", "0123456", "77477000.", "1" * 19])
+def test_what_calls_itself_snomed_ct(value: str) -> None:
+    """What is no SNOMED CT identifier, and no SNOMED RT code, is never told under SNOMED CT's system."""
+    item = Dataset(code(value, "SCT", "Head routine"))
+    assert codeable_concept(item) == {"text": "Head routine"}
+    assert rules_broken(item) == [("00080100", "not-a-snomed-code")]
 
 
 @pytest.mark.parametrize(

@@ -196,11 +196,12 @@ def test_rows_that_are_no_rows_stop_the_feed(garbage: Any) -> None:
         entry(garbage)
 
 
-def test_a_name_that_cannot_be_written_is_no_name() -> None:
-    """A lone surrogate in a UID parks its entry; nothing that is asked or stored could carry it."""
-    row = rb'[{"Sequence": 1, "Timestamp": "2026-01-01T00:00:00Z", "StudyInstanceUid": "1.2\ud800"}]'
-    (found,) = entries(parse_json(row))
-    assert (found.sequence, found.study_uid) == (1, "")
+@pytest.mark.parametrize(("uid", "known"), [(r"1.2\ud800", ""), (r"1.2\ufffd.3", ""), (r"1.2\u0000", "1.2")])
+def test_a_damaged_name_is_no_name(uid: str, known: str) -> None:
+    """A lone surrogate in a UID parks its entry, since nothing could carry it, and so does a lost character."""
+    row = f'[{{"Sequence": 1, "Timestamp": "2026-01-01T00:00:00Z", "StudyInstanceUid": "{uid}"}}]'
+    (found,) = entries(parse_json(row.encode()))
+    assert (found.sequence, found.study_uid) == (1, known)
 
 
 def test_ticks_are_cut_not_rounded() -> None:

@@ -47,6 +47,20 @@ async def _changes_nothing(harness: Harness) -> None:
     assert harness.store.total_versions() == versions
 
 
+async def test_modalities_on_an_r5_server() -> None:
+    """R5 wants those of all series, also of a report that comes later; when the report goes, its modality does."""
+    harness = Harness(version=R5)
+    _put(harness)
+    await harness.cast()
+    harness.put("1.2", "1.2.2", "1.2.2.1", Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+    assert await harness.cast() == {Outcome.UPDATED: 1}
+    assert [one["coding"][0]["code"] for one in harness.study()["modality"]] == ["CT", "SR"]
+    await _changes_nothing(harness)
+    harness.archive.delete("Microsoft.Default", "1.2", "1.2.2", "1.2.2.1")
+    await harness.cast()
+    assert harness.study()["modality"] == [{"coding": [_CT]}]
+
+
 async def test_a_study_on_an_r5_server() -> None:
     """An R5 server gets R5 (the harness judges it), once; then it is changed and deleted there."""
     harness = Harness(version=R5)
