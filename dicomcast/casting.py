@@ -6,7 +6,6 @@ A cast can be repeated at any time: what is right already is not written again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from dicomcast.adoption import Adoptions
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
 from dicomcast.endpoints import Endpoints
-from dicomcast.errors import Conflict, LeftOut, Overtaken, Rejected, Stumbled, Unanswered
+from dicomcast.errors import Conflict, LeftOut, Overtaken, Rejected, Retriable, Unanswered, Unauthorized
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
 from dicomcast.http import wait_before_retry
 from dicomcast.identity import origin_of, owns, study_id
@@ -73,13 +72,18 @@ class Caster:
     async def prepare(self, deltas: Sequence[StudyDelta]) -> None:
         """Forget what was seen before, and look up with few searches what casting these will ask for.
 
-        A search that the server chokes on may be one study's fault: then each looks up for itself.
+        A search that fails may be one study's fault: then each looks up for itself, where that shows.
         """
         self._memory.clear()
         self._adoptions.clear()
-        with contextlib.suppress(Rejected, Stumbled):
+        try:
             await self._memory.look_up("ImagingStudy", {_study_identifier(delta.key) for delta in deltas})
             await self._memory.look_up("Patient", self._patient_identifiers(deltas))
+        except (Rejected, Retriable):
+            return
+        except Unauthorized as error:
+            if error.status != 403:
+                raise
 
     def forget_endpoints(self) -> None:
         """Make sure of them again: what was refused may have referred to one that is gone."""

@@ -140,7 +140,8 @@ class Entry:
 class Cursor:
     """A position in a feed; the feed that wrote it is the only one that reads `position`, but for `whole`.
 
-    `whole` in it says that the feed was followed from its beginning, so that no entry was missed.
+    `whole` in it is the newest sequence when the feed was begun at its beginning: up to there the feed tells all of a
+    study that is not in FHIR yet.
 
     `sequence` is the highest sequence that was settled, for people, lag, and the check that the
     archive is still the same.

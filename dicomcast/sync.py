@@ -76,14 +76,15 @@ class Synchronizer:
     async def drain(self, checkpoint: Checkpoint) -> AsyncIterator[tuple[Checkpoint, list[Cast]]]:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
-        whole = {"whole": True} if checkpoint.cursor.position.get("whole") else {}
+        whole = {name: upto for name, upto in checkpoint.cursor.position.items() if name == "whole"}
         entries: tuple[Entry, ...] = ()
         held: NonePasses | None = None
         async for window in self._feed.windows(checkpoint.cursor, self._window):
             entries += window.entries
             end = replace(window.end, position={**window.end.position, **whole})
             try:
-                checkpoint, casts = await self._settle(checkpoint, entries, end, complete=bool(whole))
+                complete = end.sequence <= whole.get("whole", 0)
+                checkpoint, casts = await self._settle(checkpoint, entries, end, complete=complete)
             except NonePasses as error:
                 if len(entries) > _AHEAD * self._window:
                     raise

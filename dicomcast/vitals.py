@@ -79,15 +79,18 @@ class Backlog:
         """Entries that are not settled; gaps of the sequence count too."""
         return max(0, self.latest.sequence - self.settled.sequence)
 
-    def seconds(self, now: datetime, caught_up_at: datetime | None) -> float:
-        """How long the oldest entry that is not settled may be waiting: no longer than since we were in step."""
+    def seconds(self, now: datetime, caught_up_at: datetime | None) -> float | None:
+        """How long the oldest entry that is not settled may be waiting: no longer than since we were in step.
+
+        None while nothing is settled: nobody knows how old the beginning of the feed is.
+        """
         if not self.entries:
             return 0.0
         newest = _moment(self.latest.timestamp)
         if self.entries == 1 and newest:
             return max(0.0, (now - newest).total_seconds())
         known = [moment for moment in (_moment(self.settled.timestamp), caught_up_at) if moment]
-        return max(0.0, (now - max(known)).total_seconds()) if known else 0.0
+        return max(0.0, (now - max(known)).total_seconds()) if known else None
 
     def oldest_seconds(self, now: datetime) -> float | None:
         """The age of the oldest row that is parked or dead, None if there is none."""
@@ -152,8 +155,8 @@ class Vitals:
     def lag_seconds(self, now: datetime) -> float | None:
         """How far FHIR may be behind; while nothing can be asked, since when. None while that is not known."""
         if self.phase is Phase.BLOCKED:
-            behind = self.backlog.seconds(now, self.caught_up_at) if self.backlog else 0.0
-            return max((now - (self.polled_at or self.started)).total_seconds(), behind)
+            behind = self.backlog.seconds(now, self.caught_up_at) if self.backlog else None
+            return max((now - (self.polled_at or self.started)).total_seconds(), behind or 0.0)
         return self.backlog.seconds(now, self.caught_up_at) if self.backlog else None
 
 

@@ -219,11 +219,13 @@ class Worker:
         first = await tenure.take()
         while not tenure.held and not self._stop.is_set():
             said = f"another worker ({first.owner}) is active on this source"
+            if not job.tail:
+                said += "; it gets the replay once it has renewed its lease"
             if self._vitals.enter(Phase.STANDBY, said):
                 _log.info("worker.standby", reason=said)
             await self._sleep(min(tenure.ttl.total_seconds() / 3, 5.0))
             lease = await tenure.take()
-            if tenure.held:
+            if tenure.held or self._stop.is_set():
                 break
             if lease != first and not job.tail:  # renewed meanwhile: its owner is alive
                 await self._hand_over(job.replay, lease.owner)

@@ -55,14 +55,15 @@ async def _status(app: App, state: str) -> dict[str, Any]:
     known = checkpoint.cursor is not None and feed == _WELL
     backlog = Backlog.of(checkpoint.cursor or Cursor(), app.feed.newest, rows)
     oldest = backlog.oldest_seconds(now)
+    lag = backlog.seconds(now, checkpoint.updated_at if backlog.settled.sequence else None) if known else None
     return {
         "source": app.feed.source,
         "state": state,
         "settled": checkpoint.cursor.sequence if checkpoint.cursor else None,
-        "settled_at": _text(checkpoint.updated_at),
+        "settled_at": _text(checkpoint.updated_at) if backlog.settled.sequence else None,
         "latest": app.feed.newest.sequence if feed == _WELL else None,
         "lag_entries": backlog.entries if known else None,
-        "lag_seconds": round(backlog.seconds(now, checkpoint.updated_at), 1) if known else None,
+        "lag_seconds": round(lag, 1) if lag is not None else None,
         "parked": backlog.parked,
         "dead": backlog.dead,
         "oldest_parked_seconds": round(oldest, 1) if oldest is not None else None,

@@ -41,8 +41,8 @@ def map_files(
 ) -> None:
     """Map DICOM files to a FHIR transaction Bundle on stdout, offline.
 
-    Exits 1 if a file that was named cannot be mapped, or there is nothing to map; what is neither DICOM nor JSON
-    in a folder is passed over.
+    Exits 1 if a file that was named, or a DICOM file in a folder, cannot be mapped, or there is nothing to map. What is
+    no DICOM in a folder is passed over.
 
     Example: dicomcast map --pretty scan.dcm
     """

@@ -14,6 +14,7 @@ from dicomcast import telemetry
 from dicomcast.app import build
 from dicomcast.cli.uids import study_uid
 from dicomcast.durations import parse_duration
+from dicomcast.errors import ConfigError
 from dicomcast.health import serve_health
 from dicomcast.parking import undropped
 from dicomcast.settings import Settings, load_settings
@@ -129,8 +130,12 @@ async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report,
     """What was done, how many studies are parked, and whether the feed was read to its end."""
     async with build(settings, dry_run=_show if dry_run else None) as app:
         with ExitStack() as stack:
-            if settings.health.port is not None:
-                stack.enter_context(serve_health(app.vitals, settings.health.address, settings.health.port))
+            if settings.health.port is not None and job.tail and not dry_run:
+                try:
+                    stack.enter_context(serve_health(app.vitals, settings.health.address, settings.health.port))
+                except ConfigError:
+                    if not job.once:  # Beside a worker in the same environment the port is that worker's.
+                        raise
             report = await Worker(app, poll_interval=settings.worker.poll_interval).run(job)
         rows = undropped(await app.store.parked(app.feed.source))
         return report, len(rows), app.vitals.polled_at is not None

@@ -143,7 +143,7 @@ class AzureFeed:
     async def start(self, start: str | int | datetime) -> Cursor:
         """The cursor before the first entry to read, which must not skip any that are still to come."""
         if start == "beginning":
-            return Cursor(position=self._position(text(by_time.BEGINNING)) | {"whole": True})
+            return Cursor(position=self._position(text(by_time.BEGINNING)) | {"whole": self.newest.sequence})
         answer = await self._latest()
         latest = self.newest = _newest(answer)
         if start == "latest":

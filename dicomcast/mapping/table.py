@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from dicomcast.mapping.endpoint import ENDPOINT
@@ -46,6 +47,7 @@ def _anatomies(element: Any) -> Any:
     for item in items:
         if isinstance(item, dict) and _FRAME_ANATOMY in item:
             group = {_FRAME_ANATOMY: item[_FRAME_ANATOMY]}
-            if group not in groups:
-                groups.append(group)
+            with suppress(RecursionError):  # junk, deeper than Python compares
+                if group not in groups:
+                    groups.append(group)
     return {**element, "Value": groups}

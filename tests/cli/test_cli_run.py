@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,17 @@ def test_beside_an_active_worker(embedded: Embedded) -> None:
     running.signal(signal.SIGTERM)
     assert running.finish().code == 0
     assert embedded.run("status", "--json", code=0).json["active_worker"] is None
+
+
+def test_beside_a_worker_that_has_the_health_port(embedded: Embedded) -> None:
+    """A replay by `kubectl exec` has the environment of the worker, whose port it leaves alone; so has a second run."""
+    embedded.put("1.2.3")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = {"HEALTH__PORT": str(taken.getsockname()[1]), "HEALTH__ADDRESS": "127.0.0.1"}
+        embedded.run("run", "--once", "--dry-run", **port, code=0)
+        embedded.run("run", "--once", **port, code=0)
+        ended = embedded.run("replay", "--replay-study", "1.2.3", **port, code=0)
+        assert ended.err.endswith("dicomcast: 1 unchanged; 0 parked now\n")
+        embedded.run("run", **port, code=78)

@@ -67,7 +67,7 @@ def test_killed_at_any_moment(embedded: Embedded, tmp_path: Path) -> None:
         if traffic.entries < SIZE.entries or embedded.cursor[0] == embedded.archive.latest_v1()["sequence"]:
             traffic.flow(1 + SIZE.entries // (2 * SIZE.kills))
 
-    embedded.run("run", "--once", "--strict", WORKER__WINDOW="5", code=0)
+    embedded.run("run", "--once", "--strict", code=0)
     assert embedded.cursor[0] == embedded.archive.latest_v1()["sequence"]
     assert idle_versions(embedded.store) == []
     assert content(embedded.store) == cast_afresh(embedded, tmp_path / "fresh")

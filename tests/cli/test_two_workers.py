@@ -20,8 +20,14 @@ from tests.history import content, idle_versions
 from tests.servers.embedded import Embedded, Running, until
 from tests.traffic import Traffic
 
-SETTINGS = {"WORKER__POLL_INTERVAL": "1s", "WORKER__LEASE": "1s", "WORKER__WINDOW": "5", "WORKER__RETRY_BUDGET": "5s"}
-ROUNDS = 60 if os.environ.get("DICOMCAST_TEST_PROFILE") == "soak" else 4
+# How often a worker is killed or paused, and how many entries a window has, so that the end is reached in good time.
+ROUNDS, WINDOW = (60, "50") if os.environ.get("DICOMCAST_TEST_PROFILE") == "soak" else (4, "5")
+SETTINGS = {
+    "WORKER__POLL_INTERVAL": "1s",
+    "WORKER__LEASE": "1s",
+    "WORKER__WINDOW": WINDOW,
+    "WORKER__RETRY_BUDGET": "5s",
+}
 
 
 @dataclass(slots=True)

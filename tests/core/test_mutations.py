@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 from dicomcast.dicom.files import instance_of
 from dicomcast.errors import Rejected
+from dicomcast.http import parse_json
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.table import select
 from dicomcast.model import Extra
@@ -105,3 +107,16 @@ def test_law_6_on_real_metadata(changed: list[dict[str, Any]]) -> None:
     assert all(len(issue.tag) == 8 and issue.rule for some in issues.values() for issue in some)
     for issue in (one for some in issues.values() for one in some):
         event(issue.rule)
+
+
+@pytest.mark.parametrize("depth", [500, 970, 1000, 1020])
+def test_functional_groups_that_are_nested_beyond_all_bounds(depth: int) -> None:
+    """The fast parser takes what Python cannot compare."""
+    nested = b'{"Value":[' * depth + b"1" + b"]}" * depth
+    frame = b'{"00209071":{"vr":"SQ","Value":[' + nested + b"]}}"
+    page = b'{"52009230":{"vr":"SQ","Value":[' + frame + b"," + frame + b"]}}"
+    try:
+        metadata = parse_json(page)
+    except ValueError:
+        return
+    assert isinstance(select(metadata), dict)

@@ -324,3 +324,14 @@ async def test_a_patient_of_an_ehr_keeps_its_identifier_when_updated(harness: Ha
     assert patient["identifier"] == [identifier]
     assert (patient["gender"], patient["name"][0]["family"]) == ("male", "Doe")
     await updating.close()
+
+
+async def test_a_study_that_somebody_deletes_comes_back_whole(harness: Harness) -> None:
+    """With its next change: half a study looks like a whole one."""
+    for number in (1, 2, 3):
+        harness.put("1.2", "1.2.1", f"1.2.1.{number}")
+    await harness.cast()
+    harness.store.delete("ImagingStudy", harness.study()["id"])
+    harness.put("1.2", "1.2.1", "1.2.1.4")
+    assert await harness.cast() == {Outcome.CREATED: 1}
+    assert harness.study()["numberOfInstances"] == 4

@@ -55,10 +55,12 @@ def test_a_clock_that_was_set_back_makes_no_negative_age() -> None:
         (behind(5), NOW - MINUTE, 60),
         (behind(5), NOW - 30 * MINUTE, 599.877),
         (behind(5, Cursor(10)), NOW - 30 * MINUTE, 1800),
-        (behind(5, Cursor(0)), None, 0),
+        (behind(5, Cursor(0)), None, None),
     ],
 )
-def test_how_long_the_oldest_entry_waits(backlog: Backlog, caught_up_at: datetime | None, seconds: float) -> None:
+def test_how_long_the_oldest_entry_waits(
+    backlog: Backlog, caught_up_at: datetime | None, seconds: float | None
+) -> None:
     """No longer than since the last settled entry, or since all was settled, whichever is later."""
     assert backlog.seconds(NOW, caught_up_at) == pytest.approx(seconds, abs=0.001)
 
@@ -164,3 +166,11 @@ def test_a_report_counts_by_outcome() -> None:
 def test_moments_are_aware() -> None:
     """Nothing is compared with a clock that has no zone."""
     assert Vitals().since.tzinfo is UTC
+
+
+def test_the_age_of_the_beginning_is_not_known() -> None:
+    """Before the first window nobody knows how old the oldest entry is: an alert should not take that for 0."""
+    backlog = Backlog(latest=Cursor(165, "2026-01-01T00:00:00Z"))
+    assert backlog.entries == 165
+    assert backlog.seconds(NOW, None) is None
+    assert Vitals(phase=Phase.ACTIVE, backlog=backlog).lag_seconds(NOW) is None

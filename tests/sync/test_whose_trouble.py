@@ -75,6 +75,24 @@ async def test_law_3_a_study_that_alone_is_refused_steps_aside(status: int) -> N
     await harness.close()
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 429, 500, 501, 503, 504])
+async def test_law_3_a_study_that_cannot_be_searched_for_steps_aside(status: int) -> None:
+    """The look-up of a whole window has it among the others: that it fails is no reason to hold them."""
+    harness = Scripted()
+    uids = put_studies(harness, 6)
+    harness.instead = lambda peer, request: (
+        httpx.Response(status) if request.url.path.endswith("_search") and uids[2].encode() in request.content else None
+    )
+    assert await harness.cast() == {Outcome.CREATED: 5, Outcome.PARKED: 1}
+    assert set(await rows(harness)) == {uids[2]}
+    for attempts in (2, 3):
+        harness.now += timedelta(hours=1)
+        assert [cast.outcome for cast in await harness.synchronizer.retry_parked()] == [Outcome.PARKED]
+        (row,) = await harness.state.parked(harness.feed.source)
+        assert row.attempts == attempts
+    await harness.close()
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_token_is_not_tried_for_each_study(status: int) -> None:
     """A server may lock an account out that asks too often."""
