@@ -22,7 +22,7 @@ class Size:
     kills: int
 
 
-SIZE = {"soak": Size(5_000, 100)}.get(os.environ.get("DICOMCAST_TEST_PROFILE", ""), Size(400, 8))
+SIZE = {"soak": Size(5_000, 100)}.get(os.environ.get("DICOMCAST_TEST_PROFILE", ""), Size(300, 6))
 SETTINGS = {"WORKER__LEASE": "1s", "WORKER__WINDOW": "5", "WORKER__RETRY_BUDGET": "10s"}
 
 

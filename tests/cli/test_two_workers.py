@@ -17,17 +17,12 @@ import pytest
 from tests.cli.test_crash import cast_afresh
 from tests.faults import Fault, Gate
 from tests.history import content, idle_versions
-from tests.servers.embedded import Embedded, Running, until
+from tests.servers.embedded import PATIENCE, Embedded, Running, until
 from tests.traffic import Traffic
 
-# How often a worker is killed or paused, and how many entries a window has, so that the end is reached in good time.
-ROUNDS, WINDOW = (60, "50") if os.environ.get("DICOMCAST_TEST_PROFILE") == "soak" else (4, "5")
-SETTINGS = {
-    "WORKER__POLL_INTERVAL": "1s",
-    "WORKER__LEASE": "1s",
-    "WORKER__WINDOW": WINDOW,
-    "WORKER__RETRY_BUDGET": "5s",
-}
+SETTINGS = {"WORKER__POLL_INTERVAL": "1s", "WORKER__LEASE": "1s", "WORKER__WINDOW": "5", "WORKER__RETRY_BUDGET": "5s"}
+# How often a worker is killed or paused, and how long what is left of the feed may take then.
+ROUNDS, REST = (60, 600.0) if os.environ.get("DICOMCAST_TEST_PROFILE") == "soak" else (3, PATIENCE)
 
 
 @dataclass(slots=True)
@@ -68,7 +63,7 @@ class Watch:
         assert all(before <= after for before, after in zip(self.seen, now, strict=True)), (self.seen, now)
         self.seen = now
 
-    def until(self, what: str, condition: Callable[[], Any]) -> None:
+    def until(self, what: str, condition: Callable[[], Any], patience: float = PATIENCE) -> None:
         """Look while waiting."""
 
         def reached() -> Any:
@@ -76,7 +71,7 @@ class Watch:
             return condition()
 
         try:
-            until(what, reached)
+            until(what, reached, patience)
         except AssertionError as error:
             logs = "\n".join(f"{name}: {running.said[-1500:]}" for name, running in self.workers.items())
             raise AssertionError(f"{error}\n{logs}") from None
@@ -167,7 +162,7 @@ def test_killed_and_paused_at_random(embedded: Embedded, watch: Watch, tmp_path:
         watch.workers[name].signal(SIGCONT)
 
     last = embedded.archive.latest_v1()["sequence"]
-    watch.until("all is settled", lambda: embedded.cursor[0] == last)
+    watch.until("all is settled", lambda: embedded.cursor[0] == last, REST)
     watch.end()
     watch.look()
     assert embedded.query("SELECT * FROM parked") == []

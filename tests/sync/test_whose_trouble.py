@@ -41,8 +41,7 @@ async def settled(harness: Scripted) -> int:
     return cursor.sequence if cursor else 0
 
 
-@pytest.mark.parametrize("status", REFUSALS)
-@pytest.mark.parametrize("count", [2, 12])
+@pytest.mark.parametrize(("status", "count"), [*((status, 12) for status in REFUSALS), (422, 2), (503, 2)])
 async def test_law_3_a_server_that_takes_nothing_parks_nobody(status: int, count: int) -> None:
     """Study after study fails and none passes: the feed waits where it is, and goes on when the server is mended."""
     harness = Scripted()
