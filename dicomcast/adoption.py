@@ -35,9 +35,7 @@ class Adoptions:
 
     async def named(self, elements: Iterable[Any]) -> dict[str, str]:
         """The partitions whose Endpoints these elements name, and the references."""
-        endpoints = (
-            one for element in elements if isinstance(element, dict) for one in listed(element.get("endpoint"))
-        )
+        endpoints = (one for element in objects(list(elements)) for one in listed(element.get("endpoint")))
         targets = {target_of(one, self._fhir.base_url) for one in endpoints}
         found = {await self._partition(target): target for target in sorted(targets)}
         return {partition: target for partition, target in found.items() if partition is not None}
@@ -52,8 +50,7 @@ class Adoptions:
                 endpoint = await self._fhir.read(kind, resource_id) or {}
             except Rejected:  # No id that this server could have given.
                 endpoint = {}
-            identifiers = objects(endpoint.get("identifier"))
-            origins = (origin(str(one.get("value"))) for one in identifiers)
+            origins = (origin(str(one.get("value"))) for one in objects(endpoint.get("identifier")))
             self._partitions[target] = next(
                 (partition for source, partition in origins if source == self._source), None
             )

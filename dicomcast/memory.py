@@ -58,10 +58,6 @@ class Memory:
             else:
                 del self._found[known, identifier]
 
-    def forget(self, kind: str, identifier: Identifier) -> None:
-        """Look again next time."""
-        self._found.pop((kind, identifier), None)
-
     def clear(self) -> None:
         """Forget everything."""
         self._found.clear()

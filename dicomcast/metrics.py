@@ -47,7 +47,8 @@ INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
      _one(lambda vitals, _: vitals.polled_at.timestamp() if vitals.polled_at else None)),
     ("dicomcast.phase", "gauge", "", "1 for what the worker is at: starting, active, standby or blocked.",
      lambda vitals, _: [(float(vitals.phase is phase), {"phase": phase.value}) for phase in Phase]),
-    ("dicomcast.peer.away", "gauge", "", "1 while a peer gives no usable answers.",
+    ("dicomcast.peer.away", "gauge", "", "1 while a peer gives no usable answers; a refusal, of "
+     "credentials too, is one.",
      lambda vitals, _: [(float(bool(one.trouble)), {"peer": one.peer}) for one in vitals.peers]),
     ("dicomcast.parked", "gauge", "", "Studies that could not be cast and will be tried again.",
      _of_backlog(lambda backlog, _: backlog.parked)),

@@ -8,7 +8,7 @@ from dicomcast.bundle import Method, Write, transaction
 from dicomcast.identity import endpoint_id, patient_id, patient_source, study_id
 from dicomcast.mapping.disagreement import mismatches
 from dicomcast.mapping.endpoint import endpoint
-from dicomcast.mapping.patient import patient
+from dicomcast.mapping.patient import patient, subject_of
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON
 from dicomcast.merge import Links, draft, merge_study
@@ -47,10 +47,9 @@ def bundle_of(
         issues[study_uid] = content.issues
         if desired is None:
             continue
-        logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
-        system, value = logical.get("system", ""), logical["value"]
+        system, value = desired["identifier"][0].get("system", ""), desired["identifier"][0]["value"]
         desired["id"] = patient_id(system, value)
-        subject = {"reference": f"Patient/{desired['id']}", "type": "Patient", "identifier": logical}
+        subject = subject_of(desired, f"Patient/{desired['id']}")
         study = merge_study(None, content, key, rules, Links(subject, at, archive), study_id(key))
         started = study.get("started", "")[:19]
         if archive and not rules.is_nobody(system, value):

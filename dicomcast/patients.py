@@ -19,7 +19,7 @@ from dicomcast.fhir import FhirServer, Identifier, has_identifier, version_of
 from dicomcast.identity import origin_of, patient_id, patient_source, patient_spoken_for, sourced
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.disagreement import mismatches
-from dicomcast.mapping.patient import PATIENT, patient
+from dicomcast.mapping.patient import PATIENT, patient, subject_of
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
@@ -90,9 +90,8 @@ class Patients:
         claim = _Claim(desired, turn_of(started, key))
         writes = await self._keep_up(matches[0], claim, key) if matches else [self._create(claim, key)]
         target = reference(writes[0]) if writes and not matches else f"Patient/{matches[0]['id']}"
-        logical = {name: value for name, value in desired["identifier"][0].items() if name in ("system", "value")}
         issues = [issue for one in matches if not self._follows_ours(one) for issue in mismatches(desired, one)]
-        return {"reference": target, "type": "Patient", "identifier": logical}, writes, issues
+        return subject_of(desired, target), writes, issues
 
     async def _surviving(self, matches: list[JSON], key: StudyKey) -> list[JSON]:
         """The Patients that are used in lieu of those that were found (R4 patient.html, link)."""
@@ -112,11 +111,11 @@ class Patients:
                     )
                 return found
             # By a search, since the id of an EHR's Patient may be a record number, and servers log URLs.
-            found_there = await self._fhir.search("Patient", {"_id": target}) if target else []
-            following = [one for one in found_there if one.get("id") == target]
-            if not following:
+            matches = await self._fhir.search("Patient", {"_id": target}) if target else []
+            following = next((one for one in matches if one.get("id") == target), None)
+            if following is None:
                 break
-            found = following[0]
+            found = following
         raise Rejected(
             f"study {key.study_uid}: its Patient is replaced by one that is not there, or in a circle",
             reason="broken-patient-link",
@@ -124,8 +123,8 @@ class Patients:
 
     def _replaced_by(self, resource: JSON) -> str | None:
         """The id of the Patient to be used in lieu of this one, None for none, "" for one on another server."""
-        for link in listed(resource.get("link")):
-            if isinstance(link, dict) and link.get("type") == "replaced-by":
+        for link in objects(resource.get("link")):
+            if link.get("type") == "replaced-by":
                 kind, _, resource_id = target_of(link.get("other"), self._fhir.base_url).partition("/")
                 return resource_id if kind == "Patient" else ""
         return None

@@ -76,15 +76,14 @@ class Synchronizer:
     async def drain(self, checkpoint: Checkpoint) -> AsyncIterator[tuple[Checkpoint, list[Cast]]]:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
-        whole = {name: upto for name, upto in checkpoint.cursor.position.items() if name == "whole"}
+        whole = checkpoint.cursor.position.get("whole", 0)
         entries: tuple[Entry, ...] = ()
         held: NonePasses | None = None
         async for window in self._feed.windows(checkpoint.cursor, self._window):
             entries += window.entries
-            end = replace(window.end, position={**window.end.position, **whole})
+            end = replace(window.end, position={**window.end.position, "whole": whole})
             try:
-                complete = end.sequence <= whole.get("whole", 0)
-                checkpoint, casts = await self._settle(checkpoint, entries, end, complete=complete)
+                checkpoint, casts = await self._settle(checkpoint, entries, end, complete=end.sequence <= whole)
             except NonePasses as error:
                 if len(entries) > _AHEAD * self._window:
                     raise

@@ -148,9 +148,8 @@ class Worker:
         if expired and self._trouble is not None:
             raise self._trouble
         if self._stop.is_set() and self._reached is not None and not self._replayed:
-            again = f"--replay-from {self._reached + 1}" + (
-                f" --replay-to {job.replay.last}" if job.replay.last else ""
-            )
+            again = f"--replay-from {self._reached + 1}"
+            again += f" --replay-to {job.replay.last}" if job.replay.last else ""
             raise Retriable(f"the replay was interrupted behind sequence {self._reached}: go on with {again}")
 
     async def _beat(self) -> None:

@@ -23,6 +23,7 @@ from dicomcast.http import Http
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Checkpoint, Issue, Outcome, Parked
+from dicomcast.settling import Cast
 from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
@@ -152,10 +153,15 @@ class Harness:
     async def cast(self, after: timedelta = timedelta(minutes=5)) -> Counter[Outcome]:
         """What `run --once` does, some minutes later."""
         self.now += after
-        outcomes: Counter[Outcome] = Counter()
-        async for _, casts in self.synchronizer.drain(await self.open()):
-            outcomes.update(cast.outcome for cast in casts)
-        return outcomes
+        return Counter(cast.outcome for cast in await self.drain())
+
+    async def drain(self) -> list[Cast]:
+        """Settle the feed up to its present end."""
+        return [cast async for _, casts in self.synchronizer.drain(await self.open()) for cast in casts]
+
+    async def replay(self, first: int = 1, last: int | None = None) -> list[Cast]:
+        """Cast a stretch of the feed once more: all of it, if nothing else is said."""
+        return [cast async for _, casts in self.synchronizer.replay(first, last) for cast in casts]
 
     def put(self, study: str, series: str, instance: str, partition: str = "", **attributes: Any) -> None:
         """Store an instance; one that is there already is replaced, as by deleting and storing it again."""

@@ -25,7 +25,7 @@ from dicomcast.mapping.values import (
 )
 from dicomcast.model import Extra, MissingId
 
-__all__ = ["PATIENT", "patient"]
+__all__ = ["PATIENT", "patient", "subject_of"]
 
 PATIENT = Table("Patient")
 
@@ -50,6 +50,12 @@ def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
     if rules.is_nobody(first.get("system", ""), first["value"]):
         elements = {"identifier": [{name: first[name] for name in ("system", "value") if name in first}]}
     return {"resourceType": "Patient", **elements}
+
+
+def subject_of(patient: JSON, target: str) -> JSON:
+    """The `subject` of a study: where its Patient is, and who it is, should that lead nowhere."""
+    identifier = {name: value for name, value in patient["identifier"][0].items() if name in ("system", "value")}
+    return {"reference": target, "type": "Patient", "identifier": identifier}
 
 
 PATIENT.counted(

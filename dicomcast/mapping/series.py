@@ -164,8 +164,7 @@ def _started(facts: Facts) -> str:
 )
 def _performing_physicians(facts: Facts) -> list[JSON]:
     """Each performing physician, as the referrer."""
-    physicians = people(facts.dataset, "PerformingPhysicianName", "PerformingPhysicianIdentificationSequence")
-    return [_performer("PRF", "performer", one) for one in physicians]
+    return _staff(facts, "PRF", "performer", "PerformingPhysicianName", "PerformingPhysicianIdentificationSequence")
 
 
 @SERIES.row(
@@ -175,8 +174,7 @@ def _performing_physicians(facts: Facts) -> list[JSON]:
 )
 def _operators(facts: Facts) -> list[JSON]:
     """Each operator, as secondary performer."""
-    operators = people(facts.dataset, "OperatorsName", "OperatorIdentificationSequence")
-    return [_performer("SPRF", "secondary performer", one) for one in operators]
+    return _staff(facts, "SPRF", "secondary performer", "OperatorsName", "OperatorIdentificationSequence")
 
 
 @SERIES.row(
@@ -197,6 +195,10 @@ def _device(facts: Facts) -> list[JSON]:
     display = " ".join(filter(None, names)) or text["StationName"]
     device = without_empty({"identifier": identifier, "display": display})
     return [_performer("DEV", "device", {"type": "Device", **device})] if device else []
+
+
+def _staff(facts: Facts, code: str, display: str, *attributes: str) -> list[JSON]:
+    return [_performer(code, display, one) for one in people(facts.dataset, *attributes)]
 
 
 def _performer(code: str, display: str, actor: JSON) -> JSON:

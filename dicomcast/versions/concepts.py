@@ -6,19 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from dicomcast.mapping.values import JSON
+from dicomcast.overlay import objects
 from dicomcast.versions.lens import Lens
 
-__all__ = ["as_concept", "coding_of", "coding_or_reference", "codings", "concept_of", "concepts", "objects"]
+__all__ = ["as_concept", "coding_of", "coding_or_reference", "codings", "concept_of", "concepts"]
 
 Change = Callable[[JSON], JSON]
 
 # What a Coding without code has in common with a CodeableConcept without codings.
 _UNCODED = frozenset("id extension display".split())
-
-
-def objects(value: Any) -> list[JSON]:
-    """The objects of an array; anyone may have written it."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def coding_of(concept: Any, system: str) -> JSON | None:

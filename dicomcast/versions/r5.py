@@ -10,7 +10,7 @@ from typing import Any
 
 from dicomcast.mapping.terminology import DCM, IDENTIFIER_TYPE, SNOMED_CT
 from dicomcast.mapping.values import JSON
-from dicomcast.overlay import covers
+from dicomcast.overlay import covers, objects
 from dicomcast.versions import lens
 from dicomcast.versions.concepts import (
     as_concept,
@@ -19,7 +19,6 @@ from dicomcast.versions.concepts import (
     codings,
     concept_of,
     concepts,
-    objects,
 )
 from dicomcast.versions.lens import Lens, Shape
 

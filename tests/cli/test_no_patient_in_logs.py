@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from dicomcast import cli
 from tests.faults import Fault, answer, outcome, refuse
 from tests.harness import CT, SYSTEM, dataset
-from tests.servers.embedded import Embedded, silent_port, until
+from tests.servers.embedded import Embedded, free_port, until
 
 # All that is told of this patient has the syllable, or is one of the forms of the date of birth.
 SYLLABLE = "xqz"
@@ -131,8 +131,7 @@ def test_a_day_on_which_everything_goes_wrong(embedded: Embedded, form: str) -> 
     """Logs at level debug, health port, state store, URLs, `parked` and `status` tell why, and never of whom."""
     put(embedded, "1.2.1")
     reasons = everything_goes_wrong(embedded)
-    with silent_port() as port:
-        pass
+    port = free_port()
     settings = {
         "LOG__LEVEL": "debug",
         "LOG__FORMAT": form,

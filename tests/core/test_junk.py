@@ -246,7 +246,6 @@ async def _cast(api: str, datasets: list[dict[str, Any]]) -> None:
     versions = harness.store.total_versions()
     harness.restart()
     await harness.open()
-    async for _ in harness.synchronizer.replay(1, None):
-        pass
+    await harness.replay()
     assert harness.store.total_versions() == versions
     await harness.close()

@@ -61,8 +61,7 @@ async def _converges(api: str, version: str, steps: list[Any], site: Rules) -> N
     await folded.cast()
     folded.restart()
     await folded.open()
-    async for _ in folded.synchronizer.replay(1, None):
-        pass
+    await folded.replay()
     assert folded.store.total_versions() == versions, "a second run or a replay wrote what was there already"
 
     fresh = Harness(api=api, partitions=True, version=version, rules=site)

@@ -67,8 +67,7 @@ async def _converges(server: dict[str, bool], adopted: bool, steps: list[Any]) -
     versions = folded.store.total_versions()
     folded.restart()
     await folded.open()
-    async for _ in folded.synchronizer.replay(1, None):
-        pass
+    await folded.replay()
     assert await folded.state.parked(folded.feed.source) == []
     await folded.synchronizer.replay_studies(STUDIES)
     assert folded.store.total_versions() == versions, "a replay wrote what was there already"

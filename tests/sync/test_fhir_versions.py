@@ -41,8 +41,7 @@ async def _changes_nothing(harness: Harness) -> None:
     await harness.cast()
     harness.restart()
     await harness.open()
-    async for _ in harness.synchronizer.replay(1, None):
-        pass
+    await harness.replay()
     await harness.synchronizer.replay_studies(["1.2"])
     assert harness.store.total_versions() == versions
 

@@ -39,8 +39,7 @@ async def test_a_create_that_arrives_after_the_successors_is_mended_by_the_succe
     async def take_over() -> None:
         stalled.put("1.2", "1.2.1", "1.2.1.2")
         rival.now = stalled.now = stalled.now.replace(hour=12)
-        async for _ in rival.synchronizer.drain(await rival.open()):
-            pass
+        await rival.drain()
         assert rival.study()["numberOfInstances"] == 2
         stalled.tenure.expire()
 

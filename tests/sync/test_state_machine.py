@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from datetime import timedelta
 from itertools import pairwise
@@ -169,8 +170,7 @@ class Sync(RuleBasedStateMachine):
             self.time_passes(10)
             self.archive_changes(meanwhile)  # so that the successor knows more
             rival = Harness(api=stalled.api, window=stalled.window, rival_of=stalled)
-            async for _ in rival.synchronizer.drain(await rival.open()):
-                pass
+            await rival.drain()
             stalled.tenure.expire()
             self.stalled = True
 
@@ -221,8 +221,7 @@ class Sync(RuleBasedStateMachine):
 
         async def work() -> None:
             await self.harness.open()
-            async for _ in self.harness.synchronizer.replay(first, first + 4):
-                pass
+            await self.harness.replay(first, first + 4)
 
         self.attempt(work())
 
@@ -259,8 +258,7 @@ class Sync(RuleBasedStateMachine):
 
     async def drained(self, minutes: int) -> None:
         self.time_passes(minutes)
-        async for _ in self.harness.synchronizer.drain(await self.harness.open()):
-            pass
+        await self.harness.drain()
 
     def cast(self, minutes: int) -> None:
         self.attempt(self.drained(minutes))
@@ -269,9 +267,8 @@ class Sync(RuleBasedStateMachine):
     def attempt(self, work: Coroutine[Any, Any, None]) -> None:
         """Errors of ours stop the worker where it is; after a crash a new process starts."""
         try:
-            self.run(work)
-        except DicomCastError:
-            pass
+            with contextlib.suppress(DicomCastError):
+                self.run(work)
         except Crash:
             self.harness.restart()
 

@@ -98,8 +98,7 @@ async def test_updating_an_ehrs_patient_follows_the_newest_study() -> None:
     harness.put("1.3", "1.3.1", "1.3.1.1", PatientName="Doe^Janet", StudyDate="20240201")
     await harness.cast()
     versions = harness.store.versions("Patient", "ehr")
-    async for _ in harness.synchronizer.replay(1, None):
-        pass
+    await harness.replay()
     await harness.synchronizer.replay_studies(["1.2"])
     assert harness.patients()[0]["name"][0]["text"] == "Janet Doe"
     assert harness.store.versions("Patient", "ehr") == versions

@@ -1,114 +1,21 @@
-"""The life of a worker in virtual time: peers away for hours, leases, stop signals, and what `once` makes of them."""
+"""The life of a worker in virtual time: peers away for hours, and what `once` makes of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from dicomcast.app import App
-from dicomcast.casting import Caster
-from dicomcast.dry_run import DryRunServer, DryRunStore
-from dicomcast.errors import ConfigError, LeaseLost, Rejected, Retriable, SourceReset, Unauthorized
+from dicomcast.errors import ConfigError, Rejected, Retriable, SourceReset, Unauthorized
 from dicomcast.model import Outcome
-from dicomcast.sync import Synchronizer
-from dicomcast.tenure import Tenure
-from dicomcast.vitals import Phase, Vitals
-from dicomcast.worker import Job, Replay, Worker
-from tests.harness import Harness
+from dicomcast.vitals import Phase
+from dicomcast.worker import Job, Worker
+from tests.virtual import VirtualHarness, away, now, until
 
 pytestmark = pytest.mark.looptime
-
-# What a peer answers at a moment of the loop's time, in seconds; None lets it answer by itself.
-Weather = Callable[[float], httpx.Response | Exception | None]
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-class VirtualHarness(Harness):
-    """A harness whose clock is the loop's, and whose peers have weather."""
-
-    budget = timedelta(minutes=2)
-
-    def __init__(self, **options: Any) -> None:
-        self._base = datetime(2026, 1, 1, tzinfo=UTC)
-        self.weather: dict[str, Weather] = {}
-        super().__init__(**options)
-
-    @property
-    def now(self) -> datetime:
-        return self._base + timedelta(seconds=now())
-
-    @now.setter
-    def now(self, moment: datetime) -> None:
-        self._base = moment - timedelta(seconds=now())
-
-    def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-        return _Weathered(transport, lambda moment: self.weather.get(peer, lambda _: None)(moment))
-
-    def app(self, *, start: str = "beginning") -> App:
-        def give_up() -> None:
-            self.dicom.give_up()
-            self.server.give_up()
-
-        vitals = Vitals(source=self.feed.source, peers=(self.dicom, self.server))
-        self.count = vitals.report.count
-        return App(self.feed, self.fhir, self.state, self.tenure, self.synchronizer, vitals, start, give_up)  # type: ignore[arg-type]
-
-    async def settled(self) -> int:
-        checkpoint = await self.state.load(self.feed.source)
-        return checkpoint.cursor.sequence if checkpoint.cursor else 0
-
-
-class _Weathered(httpx.AsyncBaseTransport):
-    def __init__(self, inner: httpx.AsyncBaseTransport, weather: Weather) -> None:
-        self._inner, self._weather = inner, weather
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = self._weather(now())
-        if isinstance(answer, Exception):
-            raise answer
-        return answer if answer is not None else await self._inner.handle_async_request(request)
-
-
-@pytest.fixture
-async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualHarness]:
-    """A harness in whose time the scheduler lives too."""
-    harness = VirtualHarness()
-
-    class VirtualDatetime(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return harness.now.astimezone(tz)
-
-    for module in ("schedulers.base", "triggers.interval"):
-        monkeypatch.setattr(f"apscheduler.{module}.datetime", VirtualDatetime)
-    yield harness
-    await harness.close()
-
-
-@pytest.fixture
-async def study(harness: VirtualHarness) -> None:
-    """A study in the archive."""
-    for number in (1, 2, 3):
-        harness.put("1.2", "1.2.1", f"1.2.1.{number}")
-
-
-async def until(condition: Callable[[], bool], limit: float = 3600) -> None:
-    end = now() + limit
-    while not condition():
-        assert now() < end, "it does not come true"
-        await asyncio.sleep(1)
-
-
-def away(_: float) -> Exception:
-    return httpx.ConnectError("refused")
 
 
 @pytest.mark.parametrize("peer", ["fhir", "dicom"])
@@ -329,53 +236,6 @@ async def test_what_stood_before_the_start_comes_with_the_next_change(harness: V
     assert harness.study()["numberOfInstances"] == 4
 
 
-async def test_a_second_worker_stands_by_and_takes_over(harness: VirtualHarness) -> None:
-    """One is active; the other says that it stands by, and takes over when the first is gone for a lease's time."""
-    first, second = harness.app(), VirtualHarness(rival_of=harness).app()
-    one = asyncio.create_task(Worker(first).run(Job(once=False)))
-    await until(lambda: first.vitals.phase is Phase.ACTIVE)
-    worker = Worker(second)
-    other = asyncio.create_task(worker.run(Job(once=False)))
-    await until(lambda: second.vitals.phase is Phase.STANDBY)
-    await asyncio.sleep(600)
-    assert second.vitals.phase is Phase.STANDBY
-    one.cancel()  # as a kill would: nothing is released
-    await asyncio.gather(one, return_exceptions=True)
-    await until(lambda: second.vitals.phase is Phase.ACTIVE, 70)
-    harness.put("1.2", "1.2.1", "1.2.1.1")
-    await until(lambda: bool(harness.studies()))
-    worker.stop()
-    await other
-
-
-async def test_once_beside_an_active_worker_leaves(harness: VirtualHarness) -> None:
-    """A CronJob that overlaps waits for a dead owner's lease to run out, and not for a living one (exit 77)."""
-    app = harness.app()
-    worker = Worker(app)
-    run = asyncio.create_task(worker.run(Job(once=False)))
-    await until(lambda: app.vitals.phase is Phase.ACTIVE)
-    with pytest.raises(LeaseLost, match="another worker"):
-        await Worker(VirtualHarness(rival_of=harness).app()).run(Job())
-    worker.stop()
-    await run
-
-
-async def test_a_replay_beside_an_active_worker_is_handed_to_it(harness: VirtualHarness, study: None) -> None:
-    """Each study has one writer: the active worker casts it at its next poll, from a snapshot."""
-    app = harness.app()
-    worker = Worker(app)
-    run = asyncio.create_task(worker.run(Job(once=False)))
-    await until(lambda: bool(harness.studies()))
-    harness.store.delete("ImagingStudy", harness.study()["id"])
-    rival = VirtualHarness(rival_of=harness)
-    report = await Worker(rival.app()).run(Job(replay=Replay(first=1), tail=False))
-    assert report.handed_over == 1
-    await until(lambda: bool(harness.studies()))
-    worker.stop()
-    await run
-    assert await harness.state.parked(harness.feed.source) == []
-
-
 async def test_stop_while_waiting_ends_at_once(harness: VirtualHarness, study: None) -> None:
     """A stop signal does not wait for a peer that is away, and is no error."""
     harness.weather["dicom"] = away
@@ -422,57 +282,3 @@ async def test_a_throttling_peer_parks_nothing(harness: VirtualHarness, study: N
     worker.stop()
     report = await run
     assert report.outcomes == {Outcome.CREATED: 1}
-
-
-async def test_an_interrupted_replay_says_where_to_go_on(harness: VirtualHarness) -> None:
-    """A Job that is evicted in the middle has not done its work (exit 75); a blip does not make it begin anew."""
-    harness.window = 5
-    harness.restart()
-    for number in range(20):
-        harness.put(f"1.{number + 2}", f"1.{number + 2}.1", f"1.{number + 2}.1.1", PatientID=f"P{number}")
-    await Worker(harness.app()).run(Job())
-    pages: list[str] = []
-
-    def weather(moment: float) -> httpx.Response | None:
-        pages.append(f"{moment}")
-        return httpx.Response(503) if len(pages) in (7, 8, 9) else None
-
-    harness.weather["fhir"] = weather
-    worker = Worker(harness.app())
-    count = worker._count
-
-    def counted(casts: Any) -> None:
-        count(casts)
-        if harness.studies() and worker._reached == 10:
-            worker.stop()
-
-    worker._count = counted  # type: ignore[method-assign]
-    with pytest.raises(Retriable, match="behind sequence 10: go on with --replay-from 11 --replay-to 18"):
-        await worker.run(Job(replay=Replay(first=1, last=18), tail=False, limit=3600))
-    harness.restart()
-    report = await Worker(harness.app()).run(Job(replay=Replay(first=11, last=18), tail=False))
-    assert report.outcomes == {Outcome.UNCHANGED: 8}
-
-
-async def test_a_dry_run_ends_though_a_row_is_due(harness: VirtualHarness, study: None) -> None:
-    """Nothing settles the row, so it stays due: it is shown once."""
-    write = harness.fhir.write
-
-    async def refuses(writes: Any) -> Any:
-        if any(one.resource["resourceType"] == "ImagingStudy" for one in writes):
-            raise Rejected("fhir answered 422", peer="fhir", status=422)
-        return await write(writes)
-
-    harness.fhir.write = refuses  # type: ignore[method-assign]
-    await Worker(harness.app()).run(Job())
-    await asyncio.sleep(3600)
-    shown: list[bytes] = []
-    app = harness.app()
-    app.store = DryRunStore(harness.state)
-    app.fhir = DryRunServer(harness.server, shown.append)
-    app.tenure = Tenure(app.store, harness.feed.source, ttl=timedelta(minutes=1), clock=lambda: harness.now)
-    caster = Caster(harness.feed, app.fhir, harness.rules)
-    app.synchronizer = Synchronizer(harness.feed, app.fhir, app.store, app.tenure, caster, clock=lambda: harness.now)
-    await Worker(app).run(Job())
-    assert len(shown) == 1 and b"urn:oid:1.2" in shown[0]
-    assert len(await harness.state.parked(harness.feed.source)) == 1
