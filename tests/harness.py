@@ -163,6 +163,17 @@ class Harness:
         """Cast a stretch of the feed once more: all of it, if nothing else is said."""
         return [cast async for _, casts in self.synchronizer.replay(first, last) for cast in casts]
 
+    async def writes_nothing(self, *study_uids: str) -> None:
+        """Law 1: neither another run, nor a replay by another process, writes a version of anything or parks it."""
+        versions = self.store.total_versions()
+        await self.cast()
+        self.restart()
+        await self.open()
+        await self.replay()
+        assert self.state.rows() == []
+        await self.synchronizer.replay_studies(study_uids)
+        assert self.store.total_versions() == versions, "what was there already was written once more"
+
     def put(self, study: str, series: str, instance: str, partition: str = "", **attributes: Any) -> None:
         """Store an instance; one that is there already is replaced, as by deleting and storing it again."""
         name = partition or "Microsoft.Default"

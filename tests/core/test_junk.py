@@ -243,9 +243,5 @@ async def _cast(api: str, datasets: list[dict[str, Any]]) -> None:
         known = {tag(f"{level}InstanceUID"): {"vr": "UI", "Value": [uid]} for level, uid in uids.items()}
         harness.archive.store({**(instance.metadata or {}), **known})
     assert set(await harness.cast()) <= {Outcome.CREATED}
-    versions = harness.store.total_versions()
-    harness.restart()
-    await harness.open()
-    await harness.replay()
-    assert harness.store.total_versions() == versions
+    await harness.writes_nothing()
     await harness.close()

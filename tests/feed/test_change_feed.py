@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from urllib.parse import unquote
 
@@ -17,27 +17,6 @@ from dicomcast.model import Action, EntryState, InstanceKey, StudyKey
 from tests.reader import Reader
 
 APIS = ["v1", "v2"]
-
-
-@pytest.fixture(params=APIS)
-async def reader(request: pytest.FixtureRequest) -> AsyncIterator[Reader]:
-    reader = Reader(api=request.param)
-    yield reader
-    await reader.close()
-
-
-@pytest.fixture
-async def v1() -> AsyncIterator[Reader]:
-    reader = Reader(api="v1")
-    yield reader
-    await reader.close()
-
-
-@pytest.fixture
-async def v2() -> AsyncIterator[Reader]:
-    reader = Reader(api="v2")
-    yield reader
-    await reader.close()
 
 
 def overlapping(reader: Reader) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -17,13 +16,6 @@ from tests.reader import Reader
 
 APIS = ["v1", "v2"]
 PLACES = {"first": 0, "middle": 3, "last": 6}
-
-
-@pytest.fixture(params=APIS)
-async def reader(request: pytest.FixtureRequest) -> AsyncIterator[Reader]:
-    reader = Reader(api=request.param)
-    yield reader
-    await reader.close()
 
 
 def fail(reader: Reader, *answers: httpx.Response, path: str = "/changefeed") -> None:

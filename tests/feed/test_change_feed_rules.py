@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from dicomcast.dicom import by_sequence
@@ -17,13 +15,6 @@ from tests.reader import Reader
 BOTH = pytest.mark.parametrize("reader", ["v1", "v2"], indirect=True)
 V1 = pytest.mark.parametrize("reader", ["v1"], indirect=True)
 CURRENT, REPLACED, DELETED = EntryState.CURRENT, EntryState.REPLACED, EntryState.DELETED
-
-
-@pytest.fixture
-async def reader(request: pytest.FixtureRequest) -> AsyncIterator[Reader]:
-    reader = Reader(api=request.param)
-    yield reader
-    await reader.close()
 
 
 def change(**attributes: str) -> dict[str, object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from dicomcast.dicom import by_sequence, by_time
@@ -17,20 +15,6 @@ PAGE = 20
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_sequence, "LIMIT", PAGE)
     monkeypatch.setattr(by_time, "LIMIT", PAGE)
-
-
-@pytest.fixture(params=["v1", "v2"])
-async def reader(request: pytest.FixtureRequest) -> AsyncIterator[Reader]:
-    reader = Reader(api=request.param)
-    yield reader
-    await reader.close()
-
-
-@pytest.fixture
-async def v2() -> AsyncIterator[Reader]:
-    reader = Reader(api="v2")
-    yield reader
-    await reader.close()
 
 
 def fill(reader: Reader, count: int, seconds: float = 0.001) -> None:
