@@ -14,6 +14,7 @@ import structlog
 from dicomcast.auth import BearerToken, basic
 from dicomcast.casting import Caster
 from dicomcast.dicom.azure import AzureFeed
+from dicomcast.dicom.feed import Feed
 from dicomcast.dry_run import DryRunServer, DryRunStore
 from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
@@ -48,7 +49,7 @@ _log = structlog.get_logger()
 class App:
     """A source, a FHIR server and a store, and what keeps them in step."""
 
-    feed: AzureFeed
+    feed: Feed
     fhir: FhirServer
     store: StateStore
     tenure: Tenure
@@ -102,15 +103,10 @@ async def build(
         stack.push_async_callback(dicom.close)
         server = _http("fhir", settings.fhir, settings)
         stack.push_async_callback(server.close)
-        feed = AzureFeed(
-            dicom,
-            public_url=settings.dicom.public_url,
-            api=settings.dicom.api_version,
-            lag=settings.dicom.safety_lag,
-        )
         stored = open_store(settings.state.url, read_only=read_only or dry_run is not None)
         store = stored if dry_run is None else DryRunStore(stored)
         stack.push_async_callback(store.close)
+        feed = _feed(settings.dicom, dicom, store)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
         fhir = FhirServer(server, version=settings.fhir.version, fence=lambda: tenure.epoch)
         if dry_run is not None:
@@ -141,8 +137,25 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:
+    """The feed of a kind of archive; those that are not asked for are not imported."""
+    if dicom.kind == "azure":
+        return AzureFeed(http, public_url=dicom.public_url, api=dicom.api_version, lag=dicom.safety_lag)
+    from dicomcast.dicom.sweep import Sweeper
+
+    sweeper = Sweeper(store, canonical(dicom.public_url), dicom.sweep_interval, dicom.vanished_limit)
+    if dicom.kind == "orthanc":
+        from dicomcast.dicom.orthanc import OrthancFeed
+
+        return OrthancFeed(http, sweeper, public_url=dicom.public_url)
+    from dicomcast.dicom.dicomweb import DicomwebFeed
+
+    return DicomwebFeed(http, sweeper, public_url=dicom.public_url, recent=dicom.recent)
+
+
 def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
-    url = canonical(group.url) if isinstance(group, DicomSettings) else group.url
+    # A DICOM service's version is chosen here, and so is no part of its URL.
+    url = canonical(group.url) if isinstance(group, DicomSettings) and group.kind == "azure" else group.url
     return Http(
         peer,
         url,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -79,6 +79,17 @@ class DryRunStore:
         due = [row for row in await self._store.due(feed, now, limit=1_000_000) if row.key not in self._tried]
         self._tried.update(row.key for row in due[:limit])
         return due[:limit]
+
+    async def record(self, feed: str, seen: Mapping[str, str | None], *, epoch: int | None = None) -> None:
+        """Leave the inventory as it is."""
+
+    async def fingerprints(self, feed: str, study_uids: Collection[str]) -> dict[str, str]:
+        """The real ones."""
+        return await self._store.fingerprints(feed, study_uids)
+
+    async def inventory(self, feed: str, after: str = "", limit: int = 1000) -> list[str]:
+        """The real one."""
+        return await self._store.inventory(feed, after, limit)
 
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """As if nobody else were there."""

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.tags import tag
-from dicomcast.model import Action, Entry, EntryState, Instance, InstanceKey, StudyDelta, StudyKey
+from dicomcast.model import Action, Entry, EntryState, Instance, InstanceKey, StudyDelta, StudyKey, Window
 
-__all__ = ["group"]
+__all__ = ["deltas", "group"]
 
 _UIDS = {
     "StudyInstanceUID": "study_uid",
@@ -25,6 +25,19 @@ _UIDS = {
 # Looser than PS3.5 section 9.1, as the service is, which lets letters and hyphens pass. All else, and dots alone, would
 # mean something in the path of a URL or in a search.
 _UID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9.-]{1,64}")
+
+
+def deltas(source: str, window: Window) -> list[StudyDelta]:
+    """One delta for each study of a window: of its entries, or a snapshot where it names the study alone."""
+    snapshots = [_snapshot(StudyKey(source, "", uid), window.end.sequence) for uid in dict.fromkeys(window.studies)]
+    return group(source, window.entries) + snapshots
+
+
+def _snapshot(key: StudyKey, sequence: int) -> StudyDelta:
+    if not _UID.fullmatch(key.study_uid):
+        fault = "the archive names a StudyInstanceUID that is no UID"
+        return StudyDelta(StudyKey(key.source, key.partition, ""), sequences=(sequence,), fault=fault)
+    return StudyDelta(key, snapshot=True, sequences=(sequence,))
 
 
 def group(source: str, entries: Iterable[Entry]) -> list[StudyDelta]:

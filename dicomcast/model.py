@@ -174,10 +174,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Entries that are settled together, in the order they were read, and the cursor behind them."""
+    """Entries that are settled together, in the order they were read, and the cursor behind them.
+
+    A feed that tells which studies changed, but not how, names them in `studies` instead: they are read whole. `seen`
+    is what the archive said of studies before that, by StudyInstanceUID: a fingerprint, "" for one that is gone.
+    """
 
     entries: tuple[Entry, ...]
     end: Cursor
+    studies: tuple[str, ...] = ()
+    seen: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

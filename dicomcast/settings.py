@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -93,11 +94,23 @@ class BearerAuth(Group):
 Auth = Annotated[NoAuth | BasicAuth | BearerAuth, Field(discriminator="kind")]
 
 
-class DicomSettings(Group):
-    """The archive: a DICOM service with a change feed."""
+def _public_url(known: Mapping[str, str]) -> str:
+    url = known.get("url", "")
+    return f"{url}/dicom-web" if known.get("kind") == "orthanc" else url
 
-    url: HttpUrl = Field(description="The base URL of the DICOM service, e.g. https://clinic.dicom.example.com.")
-    kind: Literal["azure"] = Field(default="azure", description="The kind of archive, and so of its change feed.")
+
+class DicomSettings(Group):
+    """The archive: a DICOM service with a change feed, an Orthanc, or any other that speaks DICOMweb."""
+
+    url: HttpUrl = Field(
+        description="The base URL of the archive, e.g. https://clinic.dicom.example.com: of a DICOM service without "
+        "its version, of Orthanc its root, of any other what stands before `/studies`."
+    )
+    kind: Literal["azure", "orthanc", "dicomweb"] = Field(
+        default="azure",
+        description="The kind of archive: `azure` has a change feed, `orthanc` a log of what is new, and any other "
+        "`dicomweb` archive is searched again and again.",
+    )
     api_version: Literal["auto", "v1", "v2"] = Field(
         default="auto",
         description="The version of the change feed API; `auto` keeps to the cursor's, or else prefers v1. "
@@ -108,9 +121,24 @@ class DicomSettings(Group):
         description="How old an entry of the v2 feed must be before it is read, and a gap in v1 before it is passed: "
         "late entries may yet appear.",
     )
+    recent: Annotated[Duration, between("1d", "365d")] = Field(
+        default=parse_duration("3d"),
+        description="How far back each poll of a `dicomweb` archive looks, by StudyDate; a sweep finds the others.",
+    )
+    sweep_interval: Annotated[Duration, between("1m", "30d")] = Field(
+        default=parse_duration("1h"),
+        description="How often an archive of kind `orthanc` or `dicomweb` is listed as a whole, to find what vanished "
+        "and what nobody told. A sweep that takes long is repeated later: it has a tenth of the time.",
+    )
+    vanished_limit: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=100,
+        description="Of so many studies a sweep believes that they vanished at once. Where more are gone nothing is "
+        "removed from FHIR, and the worker is blocked until they are back or this is raised.",
+    )
     public_url: HttpUrl = Field(
-        default_factory=lambda known: str(known.get("url", "")),
-        description="The base URL at which FHIR clients reach the archive, for `Endpoint.address`.",
+        default_factory=_public_url,
+        description="The base URL at which FHIR clients reach the archive, for `Endpoint.address`; of kinds other than "
+        "`azure` that of its DICOMweb, which for `orthanc` is below DICOM__URL at `/dicom-web`.",
     )
     timeout: Timeout = Field(default=parse_duration("60s"), description="How long one request to the archive may take.")
     auth: Auth = NoAuth()
@@ -331,19 +359,21 @@ def load_offline_settings(
 
 def effective(environ: Mapping[str, str] | None = None, *, secrets_dir: Path | None = None) -> list[Setting]:
     """List every setting with its source, secrets hidden; one that is missing is listed as not set."""
-    _, given, problems = _read(Settings, environ, secrets_dir, missing_ok=True)
+    settings, given, problems = _read(Settings, environ, secrets_dir, missing_ok=True)
     if problems:
         raise ConfigError("\n".join(problems))
-    return [_setting(name, given) for name in KNOWN]
+    return [_setting(name, given, settings) for name in KNOWN]
 
 
-def _setting(name: str, given: Mapping[str, Given]) -> Setting:
+def _setting(name: str, given: Mapping[str, Given], settings: Settings | None) -> Setting:
     variable = KNOWN[name]
     if name in given:
         value = "********" if variable.secret else printed(given[name].value)
         return Setting(name, value, given[name].source)
     if variable.default in KNOWN:
-        value = _setting(variable.default, given).value
+        value = _setting(variable.default, given, settings).value
+        if settings is not None:  # It may be that other setting with something more.
+            value = str(reduce(getattr, name.removeprefix(PREFIX).lower().split(DELIMITER), settings))
         return Setting(name, value, "default" if value else "not set")
     return Setting(name, variable.default or "", "not set" if variable.default is None else "default")
 

@@ -6,7 +6,7 @@ whether the cursor moves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,8 +16,8 @@ from dicomcast.casting import Caster
 from dicomcast.dicom.feed import Feed
 from dicomcast.errors import NonePasses
 from dicomcast.fhir import FhirServer
-from dicomcast.grouping import group
-from dicomcast.model import Checkpoint, Cursor, Entry, Outcome, Parked, StudyDelta, StudyKey
+from dicomcast.grouping import deltas
+from dicomcast.model import Checkpoint, Outcome, Parked, StudyDelta, StudyKey, Window
 from dicomcast.parking import due_now, waits
 from dicomcast.settling import Cast, Settler, Task
 from dicomcast.state import StateStore
@@ -31,6 +31,8 @@ _log = structlog.get_logger()
 _RETRIED = 8
 # So many windows are read for one study that passes, where study after study fails.
 _AHEAD = 8
+# A study of which something stands in FHIR now.
+_THERE = (Outcome.CREATED, Outcome.UPDATED, Outcome.UNCHANGED)
 
 
 class Synchronizer:
@@ -77,52 +79,63 @@ class Synchronizer:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
         whole = checkpoint.cursor.position.get("whole", 0)
-        entries: tuple[Entry, ...] = ()
+        windows: list[Window] = []
         held: NonePasses | None = None
         async for window in self._feed.windows(checkpoint.cursor, self._window):
-            entries += window.entries
+            windows.append(window)
             end = replace(window.end, position={**window.end.position, "whole": whole})
             try:
-                checkpoint, casts = await self._settle(checkpoint, entries, end, complete=end.sequence <= whole)
+                checkpoint, casts = await self._settle(
+                    checkpoint, replace(_joined(windows), end=end), complete=end.sequence <= whole
+                )
             except NonePasses as error:
-                if len(entries) > _AHEAD * self._window:
+                if len(windows) > _AHEAD:
                     raise
                 held = error  # Whose trouble it is may show in the next window.
                 continue
-            entries, held = (), None
+            windows, held = [], None
             yield checkpoint, casts
         if held is not None:
             raise held
 
-    async def _settle(
-        self, checkpoint: Checkpoint, entries: tuple[Entry, ...], end: Cursor, *, complete: bool
-    ) -> tuple[Checkpoint, list[Cast]]:
+    async def _settle(self, checkpoint: Checkpoint, window: Window, *, complete: bool) -> tuple[Checkpoint, list[Cast]]:
         rows, now = await self._rows(), self._clock()
         folded, tasks = list[Cast](), list[Task]()
-        for delta in group(self._feed.source, entries):
+        for delta in deltas(self._feed.source, window):
             row = rows.get(delta.key)
             if row is not None and waits(row, now):
                 folded.append(self._fold(delta, row))
             else:
                 tasks.append(_task(delta, row))
+        await self._expect(task.delta.key for task in tasks)
         casts = folded + await self._settler.settle(tasks, complete=complete)
         checkpoint = await self._store.advance(
             checkpoint,
-            to=end,
+            to=window.end,
             parked=_parked(casts),
             resolved=_resolved(casts),
             read=_read(rows, casts),
             epoch=self._tenure.epoch,
         )
-        if entries:
-            _log.info("window.settled", sequence=end.sequence, entries=len(entries), studies=len(casts))
+        if window.seen:
+            await self._store.record(self._feed.source, _held(window.seen, casts), epoch=self._tenure.epoch)
+        if casts:
+            entries = len(window.entries)
+            _log.info("window.settled", sequence=window.end.sequence, entries=entries, studies=len(casts))
         return checkpoint, casts
+
+    async def _expect(self, keys: Iterable[StudyKey]) -> None:
+        """Note that these studies may be in FHIR soon: should we end before they are settled, and the archive lose them
+        meanwhile, nothing else would tell that they have to go.
+        """
+        if self._feed.sweeps and (unknown := {key.study_uid: "" for key in keys if key.study_uid}):
+            await self._store.record(self._feed.source, unknown, epoch=self._tenure.epoch)
 
     async def replay(self, first: int, last: int | None) -> AsyncIterator[tuple[int, list[Cast]]]:
         """Cast a stretch of the feed once more, parked studies too, and tell how far. The cursor stays where it is."""
         async for window in self._feed.replay(first, last, self._window):
-            casts = await self._cast_beside_the_feed(group(self._feed.source, window.entries))
-            yield max(entry.sequence for entry in window.entries), casts
+            casts = await self._cast_beside_the_feed(deltas(self._feed.source, window))
+            yield max((entry.sequence for entry in window.entries), default=window.end.sequence), casts
 
     async def replay_studies(self, study_uids: Collection[str]) -> list[Cast]:
         """Cast snapshots of studies, in every partition that may hold them."""
@@ -135,8 +148,8 @@ class Synchronizer:
 
     async def retry(self, keys: Collection[StudyKey]) -> list[Cast]:
         """Cast snapshots of these studies; one that cannot be named cannot be read either, and stays as it is."""
-        deltas = [StudyDelta(key, snapshot=True) for key in keys if key.study_uid]
-        return await self._cast_beside_the_feed(deltas, failed_before=True)
+        some = [StudyDelta(key, snapshot=True) for key in keys if key.study_uid]
+        return await self._cast_beside_the_feed(some, failed_before=True)
 
     async def hand_over(self, keys: Collection[StudyKey]) -> list[Parked]:
         """Ask the worker that is active to cast these studies at its next turn; returns the rows that say so."""
@@ -153,7 +166,7 @@ class Synchronizer:
         """The studies of a stretch of the feed."""
         found: set[StudyKey] = set()
         async for window in self._feed.replay(first, last, self._window):
-            found.update(delta.key for delta in group(self._feed.source, window.entries))
+            found.update(delta.key for delta in deltas(self._feed.source, window))
         return found
 
     async def keys_of_studies(self, study_uids: Collection[str]) -> list[StudyKey]:
@@ -169,11 +182,12 @@ class Synchronizer:
         last = max(row.last_sequence, *delta.sequences)
         return Cast(delta.key, Outcome.PARKED, replace(row, last_sequence=last, last_seen=self._clock()))
 
-    async def _cast_beside_the_feed(self, deltas: Sequence[StudyDelta], *, failed_before: bool = False) -> list[Cast]:
-        if not deltas:
+    async def _cast_beside_the_feed(self, some: Sequence[StudyDelta], *, failed_before: bool = False) -> list[Cast]:
+        if not some:
             return []
         rows = await self._rows()
-        tasks = [_task(delta, rows.get(delta.key)) for delta in deltas]
+        tasks = [_task(delta, rows.get(delta.key)) for delta in some]
+        await self._expect(delta.key for delta in some)
         casts = await self._settler.settle(tasks, failed_before=failed_before)
         await self._store.settle(
             self._feed.source,
@@ -189,6 +203,22 @@ class Synchronizer:
         """Whether both peers answer at all."""
         await self._feed.probe()
         await self._fhir.probe()
+
+
+def _joined(windows: Sequence[Window]) -> Window:
+    """Windows that are settled as one; of a study that was seen more than once the last word counts."""
+    return Window(
+        tuple(entry for window in windows for entry in window.entries),
+        windows[-1].end,
+        tuple(uid for window in windows for uid in window.studies),
+        {uid: fingerprint for window in windows for uid, fingerprint in window.seen.items()},
+    )
+
+
+def _held(seen: Mapping[str, str], casts: Iterable[Cast]) -> dict[str, str | None]:
+    """What to note of studies that are settled: one that is gone is taken out, unless it has come back meanwhile."""
+    there = {cast.key.study_uid for cast in casts if cast.outcome in _THERE}
+    return {uid: fingerprint or ("" if uid in there else None) for uid, fingerprint in seen.items()}
 
 
 def _task(delta: StudyDelta, row: Parked | None) -> Task:

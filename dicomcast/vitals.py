@@ -58,32 +58,38 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How far behind the feed we are: the newest entry settled, the newest there is, and the rows that wait."""
+    """How far behind the feed we are: the newest entry settled, the newest there is, and the rows that wait.
+
+    Not `measurable` is what is left of an archive that is listed, or still to be listed for the first time.
+    """
 
     settled: Cursor = field(default_factory=Cursor)
     latest: Cursor = field(default_factory=Cursor)
     parked: int = 0
     dead: int = 0
     oldest: datetime | None = None
+    measurable: bool = True
 
     @classmethod
-    def of(cls, settled: Cursor, latest: Cursor, rows: Iterable[Parked]) -> Backlog:
+    def of(cls, settled: Cursor, latest: Cursor, rows: Iterable[Parked], *, measurable: bool = True) -> Backlog:
         """From a cursor, the feed's newest entry, and all rows of the store."""
         seen = undropped(rows)
         dead = sum(row.next_attempt is None for row in seen)
         oldest = min((row.first_seen for row in seen if row.first_seen), default=None)
-        return cls(settled, latest, len(seen) - dead, dead, oldest)
+        return cls(settled, latest, len(seen) - dead, dead, oldest, measurable)
 
     @property
-    def entries(self) -> int:
-        """Entries that are not settled; gaps of the sequence count too."""
-        return max(0, self.latest.sequence - self.settled.sequence)
+    def entries(self) -> int | None:
+        """Entries that are not settled; gaps of the sequence count too. None where that is not known."""
+        return max(0, self.latest.sequence - self.settled.sequence) if self.measurable else None
 
     def seconds(self, now: datetime, caught_up_at: datetime | None) -> float | None:
         """How long the oldest entry that is not settled may be waiting: no longer than since we were in step.
 
-        None while nothing is settled: nobody knows how old the beginning of the feed is.
+        None while nothing is settled, for nobody knows how old the beginning of the feed is, or where nothing tells.
         """
+        if self.entries is None:
+            return None
         if not self.entries:
             return 0.0
         newest = _moment(self.latest.timestamp)
@@ -139,7 +145,7 @@ class Vitals:
     def stock(self, backlog: Backlog) -> None:
         """Note how far the feed is settled."""
         self.backlog = backlog
-        if not backlog.entries:
+        if backlog.entries == 0:
             self.caught_up_at = datetime.now(UTC)
 
     @property

@@ -334,8 +334,9 @@ class Worker:
     async def _take_stock(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.cursor is not None
         self._checkpoint = checkpoint
-        rows = await self._app.store.parked(self._app.feed.source)
-        self._vitals.stock(Backlog.of(checkpoint.cursor, self._app.feed.newest, rows))
+        feed = self._app.feed
+        rows = await self._app.store.parked(feed.source)
+        self._vitals.stock(Backlog.of(checkpoint.cursor, feed.newest, rows, measurable=feed.measurable))
 
     def _count(self, casts: list[Cast]) -> None:
         """Those that were cast are counted already."""

@@ -18,17 +18,22 @@ from dicomcast.demo.dicom_service import dicom_service
 from dicomcast.demo.fhir_server import fhir_server
 from dicomcast.demo.fhir_store import FhirStore
 from dicomcast.dicom.azure import AzureFeed
+from dicomcast.dicom.dicomweb import DicomwebFeed
+from dicomcast.dicom.feed import Feed
+from dicomcast.dicom.orthanc import OrthancFeed
+from dicomcast.dicom.sweep import Sweeper
 from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Checkpoint, Issue, Outcome, Parked
 from dicomcast.settling import Cast
-from dicomcast.state.sqlite import _SCHEMA, _VERSION, SqliteStore, _rows
+from dicomcast.state.sqlite import _SCHEMA, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
 from tests.judge import R4, R5, problems
+from tests.orthanc_double import orthanc_double
 
 SYSTEM = "urn:oid:2.25.1"
 DICOM_URL = "http://dicom.test"
@@ -81,13 +86,17 @@ class Harness:
         *,
         api: str = "v1",
         partitions: bool = False,
+        dicomweb: bool = True,
         window: int = 2500,
         mode: str = "own",
         rules: Rules | None = None,
         rival_of: Harness | None = None,
         **fhir_options: Any,
     ) -> None:
-        """A `rival` has the same archive, FHIR server and state store, and is another worker."""
+        """A `rival` has the same archive, FHIR server and state store, and is another worker.
+
+        `api` is a version of the change feed, or the kind of an archive without it; `dicomweb` is for Orthanc.
+        """
         self.api, self.window, self.mode = api, window, mode
         self.rules = rules or Rules(SYSTEM)
         self.problems: list[str] = []
@@ -103,10 +112,23 @@ class Harness:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.archive = Archive(partitions=partitions, clock=self._tick)
         self.store = FhirStore()
-        self.dicom_app = dicom_service(self.archive)
+        self.dicom_app = self._service(self.archive, dicomweb)
         self.fhir_app = fhir_server(self.store, **fhir_options)
         self.state = InlineStore(":memory:")
         self.restart()
+
+    def _service(self, archive: Archive, dicomweb: bool) -> Any:
+        return orthanc_double(archive, dicomweb=dicomweb) if self.api == "orthanc" else dicom_service(archive)
+
+    def _feed(self) -> Feed:
+        sweeper = Sweeper(self.state, DICOM_URL, timedelta(minutes=1), clock=lambda: self.now)
+        match self.api:
+            case "orthanc":
+                return OrthancFeed(self.dicom, sweeper, public_url=DICOM_URL)
+            case "dicomweb":
+                return DicomwebFeed(self.dicom, sweeper, public_url=DICOM_URL, recent=timedelta(days=3))
+            case version:
+                return AzureFeed(self.dicom, public_url=DICOM_URL, api=version, lag=timedelta(seconds=30))
 
     def _tick(self) -> datetime:
         self.now += timedelta(milliseconds=1)
@@ -116,9 +138,10 @@ class Harness:
         """A new process: nothing is left but the state store."""
         dated = self.between("dicom", _Dated(self.dicom_app, self))
         judged = self.between("fhir", _Judged(self.fhir_app, self))
-        self.dicom = Http("dicom", DICOM_URL, transport=dated, budget=self.budget)
+        base = f"{DICOM_URL}/v2" if self.api == "dicomweb" else DICOM_URL
+        self.dicom = Http("dicom", base, transport=dated, budget=self.budget)
         self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget)
-        self.feed = AzureFeed(self.dicom, public_url=DICOM_URL, api=self.api, lag=timedelta(seconds=30))
+        self.feed = self._feed()
         self.fhir = FhirServer(self.server, fence=lambda: self.tenure.epoch)
         passed = lambda: asyncio.get_running_loop().time()  # noqa: E731  # which is virtual in some tests
         self.tenure = _Tenure(
@@ -160,7 +183,9 @@ class Harness:
         return [cast async for _, casts in self.synchronizer.drain(await self.open()) for cast in casts]
 
     async def replay(self, first: int = 1, last: int | None = None) -> list[Cast]:
-        """Cast a stretch of the feed once more: all of it, if nothing else is said."""
+        """Cast a stretch of the feed once more: all of it, if nothing else is said; nothing where there is no feed."""
+        if self.api == "dicomweb":
+            return []
         return [cast async for _, casts in self.synchronizer.replay(first, last) for cast in casts]
 
     async def writes_nothing(self, *study_uids: str) -> None:
@@ -219,7 +244,7 @@ class InlineStore(SqliteStore):
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._database is None:
-            self._database = open_file(self._path, _SCHEMA, _VERSION)
+            self._database = open_file(self._path, _SCHEMA)
         return work(self._database)
 
     def rows(self) -> list[Parked]:

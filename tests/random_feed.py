@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dicomcast.demo.archive import DEFAULT_PARTITION
 from tests.harness import Harness
 
 __all__ = ["play"]
@@ -32,9 +33,11 @@ async def play(harness: Harness, kind: str, what: Any, how: Any) -> None:
 
 def _change(harness: Harness, kind: str, place: tuple[str, str, str, str], how: Any) -> None:
     partition, study, series, instance = place
+    if not harness.archive.partitions:
+        partition = DEFAULT_PARTITION
     uids = (study, f"{study}.{series}", f"{study}.{series}.{instance}")
     present = [tuple(one[tag]["Value"][0] for tag in _UIDS) for one in harness.archive.catalogue(partition)]
-    if kind == "put":
+    if kind == "put" and not (harness.api == "dicomweb" and uids in present):  # whose change no search would show
         harness.put(*uids, partition, **how)
     elif kind == "delete" and any(one[:how] == uids[:how] for one in present):
         harness.archive.delete(partition, *uids[:how])

@@ -53,7 +53,7 @@ async def _status(app: App, state: str) -> dict[str, Any]:
     feed = await _asked(app.feed.open(checkpoint.cursor, budget=_PATIENCE / 2))
     fhir = await _asked(app.fhir.open(budget=_PATIENCE / 2))
     known = checkpoint.cursor is not None and feed == _WELL
-    backlog = Backlog.of(checkpoint.cursor or Cursor(), app.feed.newest, rows)
+    backlog = Backlog.of(checkpoint.cursor or Cursor(), app.feed.newest, rows, measurable=app.feed.measurable)
     oldest = backlog.oldest_seconds(now)
     lag = backlog.seconds(now, checkpoint.updated_at if backlog.settled.sequence else None) if known else None
     return {

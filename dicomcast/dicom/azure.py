@@ -7,13 +7,13 @@ version 2. A cursor goes on in the version that wrote it, for as long as that is
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from dicomcast.dicom import by_sequence, by_time
 from dicomcast.dicom.entries import entries
+from dicomcast.dicom.refusals import met, refusals_waited_for
 from dicomcast.dicom.ticks import TICKS, moment, text, ticks
 from dicomcast.dicom.wado import Dicomweb
 from dicomcast.errors import ConfigError, NotItself, Rejected, Retriable, SourceReset, Stumbled
@@ -37,6 +37,9 @@ class AzureFeed:
     entry of v2 must be before it is read, and how young a gap of v1 must be to be waited for.
     """
 
+    sweeps = False
+    measurable = True
+
     def __init__(self, http: Http, *, public_url: str, api: str = "auto", lag: timedelta = timedelta(seconds=30)):
         self._http = http
         self._dicomweb = Dicomweb(http)
@@ -50,17 +53,13 @@ class AzureFeed:
 
     async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
         """Choose the version, find out about partitions, and refuse a source that is not the one we know."""
-        try:
+        with met(self._http.base_url, "a DICOM service with a change feed"):
             self._offered = await self._versions(budget)
             self.version = self._choose(cursor)
             self._partitioned = await self._has_partitions()
             latest = await self.latest()
-        except (Rejected, NotItself) as error:
-            raise ConfigError(
-                f"DICOM__URL: {self._http.base_url} is not a DICOM service with a change feed ({error})"
-            ) from None
         if cursor is not None and cursor.timestamp:
-            with _refusals_waited_for():
+            with refusals_waited_for():
                 latest = await self._refuse_reset(cursor, latest)
                 await self._recognise(cursor, latest)
 
@@ -183,7 +182,7 @@ class AzureFeed:
 
     async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
         """Windows up to the present end of the feed."""
-        with _refusals_waited_for():
+        with refusals_waited_for():
             answer = await self._latest()
             now = moment(self._present(answer))
             latest = self.newest = _newest(answer)
@@ -215,7 +214,7 @@ class AzureFeed:
     async def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
         """By v1 where it is offered; v2 cannot look for a sequence, so there the whole feed is searched."""
         last = by_sequence.LAST if last is None else last
-        with _refusals_waited_for():
+        with refusals_waited_for():
             if "v1" in self._offered:
                 end = min(last, _newest(await self._latest("v1")).sequence)
                 after = max(first - 1, 0)
@@ -235,7 +234,7 @@ class AzureFeed:
 
     async def probe(self) -> None:
         """Ask for the newest entry, once."""
-        with _refusals_waited_for():
+        with refusals_waited_for():
             self.newest = _newest(await self._latest(budget=0.0))
 
     async def _latest(self, version: str = "", *, budget: float | None = None) -> Answer:
@@ -293,15 +292,6 @@ class AzureFeed:
     async def _bare_rows(self, version: str, query: dict[str, str], *, budget: float | None = None) -> list[Entry]:
         bare = query | {"includeMetadata": "false"}
         return _page(await self._http.request("GET", f"{version}/changefeed", params=bare, budget=budget))
-
-
-@contextmanager
-def _refusals_waited_for() -> Iterator[None]:
-    """Once the feed is open nothing that we ask is wrong: it is being changed, or something stands in between."""
-    try:
-        yield
-    except Rejected as error:
-        raise Retriable(f"the change feed cannot be read at present ({error})") from None
 
 
 def _page(answer: Answer) -> list[Entry]:

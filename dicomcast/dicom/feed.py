@@ -19,6 +19,18 @@ class Feed(Protocol):
         """The archive's public URL without API version: its name in ids, in `meta.source`, in the store."""
 
     @property
+    def sweeps(self) -> bool:
+        """Whether it finds what vanished by comparing the archive with an inventory of what was seen before."""
+
+    @property
+    def measurable(self) -> bool:
+        """Whether a cursor tells how much is left to read: how far behind we are is not known otherwise."""
+
+    @property
+    def version(self) -> str:
+        """What is spoken with the archive, for people."""
+
+    @property
     def newest(self) -> Cursor:
         """The newest entry, as of when the feed was last asked."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -9,11 +10,14 @@ from dicomcast.errors import NotFound, Rejected, Retriable, Stumbled
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.table import select
-from dicomcast.mapping.tags import tag
+from dicomcast.mapping.tags import canonical, tag
 from dicomcast.model import Instance, InstanceKey, StudyDelta, StudyKey
 
-__all__ = ["Dicomweb"]
+__all__ = ["Dicomweb", "instance_of"]
 
+JSON = dict[str, Any]
+
+_PAGE = 200
 _DICOM_JSON = {"Accept": "application/dicom+json"}
 
 
@@ -54,6 +58,22 @@ class Dicomweb:
             await self._confirm_absence(key, f"{path}/instances", {"SOPInstanceUID": instance.instance_uid})
         return one
 
+    async def search(self, address: str, query: Mapping[str, str], *, budget: float | None = None) -> list[JSON]:
+        """The matches of a search (PS3.18 §10.6), of which a server may send fewer than there are."""
+        answer = await self._http.request("GET", address, params=query, headers=_DICOM_JSON, budget=budget)
+        return _datasets(answer, "a search")
+
+    async def instance_uids(self, study_uid: str) -> set[str]:
+        """The UIDs of the instances of a study, by searching for them."""
+        found: set[str] = set()
+        while True:
+            query = {"limit": str(_PAGE), "offset": str(len(found))}
+            rows = await self.search(f"studies/{_segment(study_uid)}/instances", query)
+            new = {Dataset(row).identifier(tag("SOPInstanceUID")) for row in map(canonical, rows)} - found
+            if not new:
+                return found
+            found |= new
+
     async def _metadata(self, key: StudyKey, path: str, address: str) -> list[Instance]:
         try:
             answer = await self._http.request("GET", f"{path}/{address}", headers=_DICOM_JSON, at_once=(Stumbled,))
@@ -66,7 +86,7 @@ class Dicomweb:
         if answer.status == 206:  # PS3.18 §8.5: a part of it, and what is not in it would be taken for gone
             said = f"the archive answered with a part of the metadata of study {key.study_uid}"
             raise Retriable(said, peer="dicom", status=206)
-        return [_instance(key, dataset) for dataset in _datasets(answer, key)]
+        return [instance_of(key, dataset) for dataset in _datasets(answer, f"the metadata of study {key.study_uid}")]
 
     async def _confirm_absence(self, key: StudyKey, url: str, query: dict[str, str]) -> None:
         """A 404 or nothing may come from a proxy or a wrong path, and would delete a study: the search must agree."""
@@ -79,10 +99,8 @@ class Dicomweb:
                 f"the archive has no metadata of study {key.study_uid}, but does not say that it is gone", peer="dicom"
             )
 
-    async def _search(self, key: StudyKey, url: str, query: dict[str, str]) -> list[Any]:
-        query = {"StudyInstanceUID": key.study_uid} | query
-        answer = await self._http.request("GET", url, params=query, headers=_DICOM_JSON)
-        return _datasets(answer, key)
+    async def _search(self, key: StudyKey, url: str, query: dict[str, str]) -> list[JSON]:
+        return await self.search(url, {"StudyInstanceUID": key.study_uid} | query)
 
 
 def _segment(uid: str) -> str:
@@ -96,7 +114,7 @@ def _segment(uid: str) -> str:
     return quote(uid, safe="")
 
 
-def _datasets(answer: Answer, key: StudyKey) -> list[Any]:
+def _datasets(answer: Answer, what: str) -> list[JSON]:
     """The datasets of an answer: 204 is none, and some servers send one bare."""
     if answer.status == 204 or not answer.content:
         return []
@@ -106,7 +124,7 @@ def _datasets(answer: Answer, key: StudyKey) -> list[Any]:
         datasets = ""
     datasets = [datasets] if isinstance(datasets, dict) else datasets
     if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
-        raise _unusable(f"the metadata of study {key.study_uid} is not DICOM JSON", "metadata-not-json")
+        raise _unusable(f"{what} is not DICOM JSON", "metadata-not-json")
     return datasets
 
 
@@ -114,7 +132,7 @@ def _unusable(said: str, reason: str) -> Rejected:
     return Rejected(said, reason=reason, peer="dicom")
 
 
-def _instance(key: StudyKey, metadata: dict[str, Any]) -> Instance:
+def instance_of(key: StudyKey, metadata: dict[str, Any]) -> Instance:
     """An instance of a study that was asked for by its UID; metadata that is of another is refused."""
     mapped = select(metadata)
     dataset = Dataset(mapped)

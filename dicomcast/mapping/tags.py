@@ -8,7 +8,7 @@ from typing import Any
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
 
-__all__ = ["canonical", "has_backslashes", "has_values", "tag"]
+__all__ = ["canonical", "has_backslashes", "has_values", "is_name", "tag"]
 
 _TAG = re.compile("[0-9A-Fa-f]{8}")
 
@@ -48,6 +48,13 @@ def has_values(tag: str) -> bool:
     """Whether an attribute may have several values; names have them, whether they may or not."""
     number = int(tag, 16)
     return dictionary_has_tag(number) and (dictionary_VM(number) != "1" or dictionary_VR(number) == "PN")
+
+
+@cache
+def is_name(tag: str) -> bool:
+    """Whether an attribute is the name of a person (VR PN)."""
+    number = int(tag, 16)
+    return dictionary_has_tag(number) and dictionary_VR(number) == "PN"
 
 
 def canonical(metadata: dict[str, Any], depth: int = 8) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -21,8 +21,9 @@ from dicomcast.state.sqlite_file import advice, open_file, transaction
 __all__ = ["SqliteStore"]
 
 _T = TypeVar("_T")
-_VERSION = 1
-_SCHEMA = """
+# What each version added: a file of an older one is brought up to date when it is opened.
+_SCHEMA = (
+    """
 CREATE TABLE checkpoint (
     feed TEXT PRIMARY KEY, sequence INTEGER NOT NULL, timestamp TEXT NOT NULL, position TEXT NOT NULL,
     revision INTEGER NOT NULL, updated_at TEXT NOT NULL
@@ -37,7 +38,13 @@ CREATE TABLE parked (
     first_seen TEXT, last_seen TEXT, next_attempt TEXT,
     PRIMARY KEY (feed, partition, study_uid)
 ) STRICT;
-"""
+""",
+    """
+CREATE TABLE inventory (
+    feed TEXT NOT NULL, study_uid TEXT NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (feed, study_uid)
+) STRICT, WITHOUT ROWID;
+""",
+)
 _ROW = (
     "source, partition, study_uid, first_sequence, last_sequence, stage, reason, message, status, codes, attempts,"
     " first_seen, last_seen, next_attempt"
@@ -124,6 +131,33 @@ class SqliteStore:
             lambda database: [_parked(row) for row in database.execute(query, (feed, _text(now), limit))]
         )
 
+    async def record(self, feed: str, seen: Mapping[str, str | None], *, epoch: int | None = None) -> None:
+        """Note what the archive was seen to hold."""
+        held = [(feed, uid, fingerprint) for uid, fingerprint in seen.items() if fingerprint is not None]
+        gone = [(feed, uid) for uid, fingerprint in seen.items() if fingerprint is None]
+
+        def write(database: sqlite3.Connection) -> None:
+            with transaction(database):
+                _fence(database, feed, epoch)
+                database.executemany("INSERT OR REPLACE INTO inventory VALUES (?, ?, ?)", held)
+                database.executemany("DELETE FROM inventory WHERE feed = ? AND study_uid = ?", gone)
+
+        await self._run(write)
+
+    async def fingerprints(self, feed: str, study_uids: Collection[str]) -> dict[str, str]:
+        """Those of these studies that are in the inventory."""
+        query = (
+            "SELECT study_uid, fingerprint FROM inventory"
+            " WHERE feed = ? AND study_uid IN (SELECT value FROM json_each(?))"
+        )
+        values = (feed, json.dumps(list(study_uids)))
+        return await self._run(lambda database: dict(database.execute(query, values).fetchall()))
+
+    async def inventory(self, feed: str, after: str = "", limit: int = 1000) -> list[str]:
+        """The StudyInstanceUIDs in the inventory."""
+        query = "SELECT study_uid FROM inventory WHERE feed = ? AND study_uid > ? ORDER BY study_uid LIMIT ?"
+        return await self._run(lambda database: [uid for (uid,) in database.execute(query, (feed, after, limit))])
+
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """Take or prolong the lease, unless another's has not run out."""
 
@@ -161,7 +195,7 @@ class SqliteStore:
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def call() -> _T:
             if self._database is None:
-                self._database = open_file(self._path, _SCHEMA, _VERSION, read_only=self._read_only)
+                self._database = open_file(self._path, _SCHEMA, read_only=self._read_only)
             return work(self._database)
 
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,8 @@ PATIENCE = 5.0
 MOUNTS = Path("/proc/self/mountinfo")
 
 
-def open_file(path: str, schema: str, version: int, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection to a file with this version of the schema, which is made if the file is new.
+def open_file(path: str, schema: Sequence[str], *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to a file with the newest version of the schema, of which each item adds to those before it.
 
     For who only reads, a file that is not there is an empty store in memory; a folder that is not there is an error.
 
@@ -36,7 +36,7 @@ def open_file(path: str, schema: str, version: int, *, read_only: bool = False) 
         database.execute("PRAGMA synchronous = FULL")
         _refuse_damage(database)
         with transaction(database):
-            _migrate(database, path, schema, version)
+            _migrate(database, path, schema)
     except BaseException:
         database.close()
         raise
@@ -64,14 +64,15 @@ def _refuse_damage(database: sqlite3.Connection) -> None:
         raise error
 
 
-def _migrate(database: sqlite3.Connection, path: str, schema: str, version: int) -> None:
+def _migrate(database: sqlite3.Connection, path: str, schema: Sequence[str]) -> None:
+    version = len(schema)
     found = database.execute("PRAGMA user_version").fetchone()[0]
     if found > version:
         raise ConfigError(f"STATE__URL: {path} was written by a newer dicomcast; use that, or a new file")
     if found < version:
         if not found and database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise ConfigError(f"STATE__URL: {path} is the database of something else; give dicomcast a file of its own")
-        for statement in filter(str.strip, schema.split(";")):
+        for statement in filter(str.strip, ";".join(schema[found:]).split(";")):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {version}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -13,7 +13,7 @@ __all__ = ["StateStore", "open_store"]
 
 
 class StateStore(Protocol):
-    """Checkpoints, leases and parked rows, by feed: two sources in one store never meet.
+    """Checkpoints, leases, parked rows and inventories, by feed: two sources in one store never meet.
 
     `epoch` is that of the lease under which a write happens: one that was taken over since is refused, so a
     worker that was stalled cannot undo what its successor did. `read` are the rows as they stood when the work
@@ -61,6 +61,21 @@ class StateStore(Protocol):
 
     async def due(self, feed: str, now: datetime, limit: int = 100) -> list[Parked]:
         """The rows whose next attempt has come."""
+
+    async def record(self, feed: str, seen: Mapping[str, str | None], *, epoch: int | None = None) -> None:
+        """Note in the inventory of a feed what its archive was seen to hold: a fingerprint by StudyInstanceUID.
+
+        None takes a study out; "" says that it may be in FHIR, and that what the archive has of it is not known.
+
+        Raises:
+            LeaseLost: the lease is at another epoch; nothing was written.
+        """
+
+    async def fingerprints(self, feed: str, study_uids: Collection[str]) -> dict[str, str]:
+        """Those of these studies that are in the inventory."""
+
+    async def inventory(self, feed: str, after: str = "", limit: int = 1000) -> list[str]:
+        """The StudyInstanceUIDs in the inventory, in their order, behind one of them."""
 
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """Take the lease of a feed, or prolong it: of two owners, one has it.

@@ -13,7 +13,8 @@ from tests.given_settings import load, problem, problems
 def test_missing_are_listed_together() -> None:
     """With nothing set, all that is required is named and described at once."""
     assert problems({}) == [
-        "DICOMCAST_DICOM__URL is not set: the base URL of the DICOM service, e.g. https://clinic.dicom.example.com",
+        "DICOMCAST_DICOM__URL is not set: the base URL of the archive, e.g. https://clinic.dicom.example.com: of a DICOM "
+        "service without its version, of Orthanc its root, of any other what stands before /studies",
         "DICOMCAST_FHIR__URL is not set: the base URL of the FHIR server, e.g. https://server.example.com/fhir",
         "DICOMCAST_PATIENT__SYSTEM is not set: the system (absolute URI) of PatientID where no issuer says otherwise, "
         "e.g. https://hospital.example.com/mrn",
@@ -118,7 +119,7 @@ def test_negative_start_in_toml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("DICOM__KIND", "pacs", "write azure"),
+        ("DICOM__KIND", "pacs", "write azure, orthanc, dicomweb"),
         ("DICOM__API_VERSION", "v3", "write auto, v1, v2"),
         ("DICOM__SAFETY_LAG", "61m", "write a duration, such as 30s or 1h30m, from 0s to 1h"),
         ("DICOM__TIMEOUT", "0s", "write a duration, such as 30s or 1h30m, from 1s to 1h"),

@@ -45,7 +45,9 @@ step = st.one_of(
 )
 
 
-@pytest.mark.parametrize(("api", "version"), [("v1", R4), ("v2", R4), ("v1", R5)])
+@pytest.mark.parametrize(
+    ("api", "version"), [("v1", R4), ("v2", R4), ("v1", R5), ("orthanc", R4), ("orthanc-rest", R4), ("dicomweb", R4)]
+)
 @given(steps=st.lists(step, min_size=1, max_size=14), site=sites)
 def test_law_1_convergence(api: str, version: str, steps: list[Any], site: Rules) -> None:
     """Folding a random feed in random windows, with entries delivered again, equals a snapshot of the end."""
@@ -53,13 +55,15 @@ def test_law_1_convergence(api: str, version: str, steps: list[Any], site: Rules
 
 
 async def _converges(api: str, version: str, steps: list[Any], site: Rules) -> None:
-    folded = Harness(api=api, partitions=True, version=version, rules=site)
+    options = {"api": api, "partitions": True} if api in ("v1", "v2") else {"api": api.removesuffix("-rest")}
+    options |= {"dicomweb": api != "orthanc-rest", "version": version, "rules": site}
+    folded = Harness(**options)
     for kind, what, how in steps:
         await play(folded, kind, what, how)
     await folded.cast()
     await folded.writes_nothing(*STUDIES)
 
-    fresh = Harness(api=api, partitions=True, version=version, rules=site)
+    fresh = Harness(**options)
     fresh.archive, fresh.dicom_app = folded.archive, folded.dicom_app
     fresh.restart()
     fresh.now = folded.now

@@ -1,0 +1,165 @@
+"""An archive without a feed: QIDO-RS is asked what there is, again and again (PS3.18 §10.6).
+
+At each poll the studies of the last days, by their StudyDate, and now and then all of them (`sweep`). What a
+search says of a study is compared with what it said before; a study that differs is read whole. So a change
+that no search shows, such as an instance that was replaced by another, is not noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from dicomcast.dicom.refusals import met, refusals_waited_for
+from dicomcast.dicom.sweep import Page, Sweeper, fingerprint
+from dicomcast.dicom.wado import JSON, Dicomweb
+from dicomcast.errors import ConfigError
+from dicomcast.http import Http, dump_json
+from dicomcast.identity import canonical
+from dicomcast.mapping.dataset import Dataset
+from dicomcast.mapping.tags import canonical as canonical_tags
+from dicomcast.mapping.tags import tag
+from dicomcast.model import Cursor, Instance, InstanceKey, StudyDelta, StudyKey, Window
+
+__all__ = ["DicomwebFeed"]
+
+_log = structlog.get_logger()
+
+_UID = tag("StudyInstanceUID")
+_COUNT = tag("NumberOfStudyRelatedInstances")
+# A server need not send StudyDescription, and some send the others only if asked (PS3.18 Table 10.6.3-3).
+_ASKED = ",".join(map(tag, ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "StudyDescription")))
+# What says how to get at a study, and not what it is.
+_VOLATILE = frozenset(map(tag, ("RetrieveURL", "RetrieveAETitle", "InstanceAvailability")))
+_PAGE = 100
+
+
+class DicomwebFeed:
+    """One DICOMweb archive at `http`. `recent` is how far back, by StudyDate, each poll looks."""
+
+    sweeps = True
+    measurable = False
+    version = "DICOMweb"
+
+    def __init__(self, http: Http, sweeper: Sweeper, *, public_url: str, recent: timedelta) -> None:
+        self._http = http
+        self._dicomweb = Dicomweb(http)
+        self._sweeper = sweeper
+        self._public_url = public_url
+        self._recent = recent
+        self.source = canonical(public_url)
+        self.newest = Cursor()
+
+    async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
+        """Find out that it can be searched."""
+        with met(self._http.base_url, "a DICOMweb service"):
+            rows = await self._dicomweb.search("studies", {"limit": "1", "includefield": _ASKED}, budget=budget)
+        if rows and not Dataset(_tags(rows[0])).values(_COUNT):
+            _log.warning(
+                "dicomweb.no-counts",
+                reason="it does not tell how many instances a study has, so they are listed, which takes longer",
+            )
+        self.newest = cursor or Cursor()
+
+    async def start(self, start: str | int | datetime) -> Cursor:
+        """A sweep that casts all there is, or only takes note of it."""
+        if start not in ("beginning", "latest"):
+            raise ConfigError("WORKER__START: this archive has no feed; write beginning or latest")
+        return Cursor(position=self._sweeper.baseline if start == "latest" else {})
+
+    def base_url(self, partition: str) -> str:
+        """The public DICOMweb base URL."""
+        return self._public_url
+
+    async def partitions(self) -> list[str]:
+        """None but the one without a name."""
+        return [""]
+
+    async def latest(self) -> Cursor:
+        """How many changes were noticed: there is nothing else to count by."""
+        return self.newest
+
+    async def probe(self) -> None:
+        """Ask for one study, once."""
+        with refusals_waited_for():
+            await self._dicomweb.search("studies", {"limit": "1"}, budget=0.0)
+
+    async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+        """What differs from what was seen before; the sequence counts it."""
+        with refusals_waited_for():
+            noticed = after.sequence
+            async for window in self._sweeper.windows(self, after, size):
+                noticed += len(window.studies)
+                self.newest = Cursor(noticed)
+                yield replace(window, end=replace(window.end, sequence=noticed))
+
+    async def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
+        """Impossible: without a feed there is nothing to read once more."""
+        raise ConfigError(
+            "DICOM__KIND: an archive without a feed has no sequences to replay; name the studies with --replay-study"
+        )
+        yield
+
+    async def tail(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+        """The studies of the last days that differ; none, as long as no note was taken of what was there at first."""
+        if self._sweeper.is_noting(after):
+            return
+        now = self._sweeper.clock()
+        days = f"{now - self._recent:%Y%m%d}-{now + timedelta(days=1):%Y%m%d}"  # it is tomorrow in some places
+        async for page in self._pages({"StudyDate": days}, min(size, _PAGE)):
+            if news := await self._sweeper.news(page):
+                yield Window((), after, tuple(news), news)
+
+    async def listing(self, size: int) -> AsyncIterator[Page]:
+        """All studies."""
+        async for page in self._pages({}, size):
+            yield page
+
+    async def still(self, study_uids: Collection[str]) -> Page:
+        """What is there of some studies."""
+        found: dict[str, str] = {}
+        for uid in study_uids:
+            found |= await self._page({"StudyInstanceUID": uid}, 1, 0)
+        return {uid: seen for uid, seen in found.items() if uid in study_uids}
+
+    async def _pages(self, query: Mapping[str, str], size: int) -> AsyncIterator[Page]:
+        """Pages up to an empty one: a short one is no end, since servers send less than they are asked for."""
+        offset, before = 0, dict[str, str]()
+        while page := await self._page(query, size, offset):
+            if page.keys() == before.keys():
+                if len(page) == size:
+                    raise ConfigError("DICOM__KIND: this archive's QIDO-RS takes no offset, so it cannot be listed")
+                return  # It sent all there is at once.
+            yield page
+            offset, before = offset + len(page), page
+
+    async def _page(self, query: Mapping[str, str], size: int, offset: int) -> dict[str, str]:
+        asked = {"limit": str(size), "offset": str(offset), "includefield": _ASKED}
+        rows = [_tags(row) for row in await self._dicomweb.search("studies", {**query, **asked})]
+        return {uid: await self._fingerprint(uid, row) for row in rows if (uid := Dataset(row).identifier(_UID))}
+
+    async def _fingerprint(self, uid: str, row: JSON) -> str:
+        facts = [f"{name} {_text(value)}" for name, value in row.items() if name not in _VOLATILE]
+        if not Dataset(row).values(_COUNT):
+            facts += await self._dicomweb.instance_uids(uid)
+        return fingerprint(facts)
+
+    async def snapshot(self, key: StudyKey) -> StudyDelta:
+        """The study as it is now."""
+        return await self._dicomweb.snapshot(key, "")
+
+    async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
+        """The instance as it is now."""
+        return await self._dicomweb.instance(key, instance, "")
+
+
+def _tags(row: JSON) -> JSON:
+    return row if _UID in row else canonical_tags(row)
+
+
+def _text(element: object) -> str:
+    """An element in one form, whatever the order of its members."""
+    return dump_json(dict(sorted(element.items())) if isinstance(element, dict) else element).decode()

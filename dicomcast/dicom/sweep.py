@@ -1,0 +1,173 @@
+"""A sweep: all studies that an archive holds, page by page, compared with what was seen of them before.
+
+It finds what no feed tells: a study that vanished, one that changed while nobody was told, and, at the
+first time, all there is. What was seen before is the inventory, which the state store keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Protocol
+
+from dicomcast.errors import Retriable
+from dicomcast.model import Cursor, Window
+
+__all__ = ["Archive", "Inventory", "Page", "Sweeper", "fingerprint"]
+
+# What an archive says of some studies: a fingerprint by StudyInstanceUID.
+Page = Mapping[str, str]
+
+_AT_A_TIME = 100
+# A sweep takes no more than a tenth of the time, however large the archive.
+_REST = 9
+# While a sweep goes on, the newest changes have their turn so often.
+_TURN = timedelta(seconds=10)
+
+
+class Inventory(Protocol):
+    """What was seen of an archive before; a state store keeps it."""
+
+    async def fingerprints(self, feed: str, study_uids: Collection[str]) -> dict[str, str]:
+        """Those of these studies that are in it."""
+
+    async def inventory(self, feed: str, after: str = "", limit: int = 1000) -> list[str]:
+        """The UIDs in it, in their order."""
+
+
+class Archive(Protocol):
+    """An archive that can be listed, beside what it tells by itself."""
+
+    def tail(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+        """What it tells by itself of what changed."""
+
+    def listing(self, size: int) -> AsyncIterator[Page]:
+        """All its studies, in pages of at most `size`."""
+
+    async def still(self, study_uids: Collection[str]) -> Page:
+        """What it holds of some studies now; those that are gone are left out."""
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Sweeps the archive of the feed `source`, not before `interval` has passed since the last time.
+
+    Of `limit` studies it is believed that they vanished at once; more than that are taken for an archive in trouble.
+    """
+
+    inventory: Inventory
+    source: str
+    interval: timedelta = timedelta(hours=1)
+    limit: int = 100
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    # Why the last sweep was not believed, and until when it is not repeated.
+    _refused: tuple[Retriable, datetime] | None = None
+
+    # The position of a first run whose sweep takes note of what there is, and casts nothing.
+    baseline = {"baseline": True}  # noqa: RUF012  # nobody writes to it
+
+    @staticmethod
+    def has_swept(cursor: Cursor) -> bool:
+        """Whether everything that the archive held was looked at once."""
+        return "sweep_at" in cursor.position
+
+    @staticmethod
+    def is_noting(cursor: Cursor) -> bool:
+        """Whether a first run still takes note of what there is."""
+        return "baseline" in cursor.position
+
+    def hasten(self, cursor: Cursor) -> Cursor:
+        """The cursor with the next sweep brought forward, though not to at once: the feed has missed something."""
+        if not self.has_swept(cursor):
+            return cursor
+        at = min(datetime.fromisoformat(cursor.position["sweep_at"]), self.clock() + self.interval / 12)
+        return replace(cursor, position={**cursor.position, "sweep_at": at.isoformat()})
+
+    async def windows(self, archive: Archive, after: Cursor, size: int) -> AsyncIterator[Window]:
+        """The tail to its present end, and where it is time, a sweep; the tail has its turn in between.
+
+        Raises:
+            Retriable: more than `limit` studies are gone.
+        """
+        here = after
+        async for window in archive.tail(here, size):
+            yield window
+            here = window.end
+        began = turn = self.clock()
+        if self._refused is not None and began < self._refused[1]:
+            raise self._refused[0]
+        if self.has_swept(here) and began < datetime.fromisoformat(here.position["sweep_at"]):
+            return
+        noting = self.is_noting(here)
+        async for news, gone in self._finds(archive, size):
+            if news:
+                yield Window((), here, () if noting and not gone else tuple(news), news)
+            if self.clock() - turn >= _TURN:
+                async for window in archive.tail(here, size):
+                    yield window
+                    here = window.end
+                turn = self.clock()
+        yield Window((), self._rested(here, began))
+
+    async def _finds(self, archive: Archive, size: int) -> AsyncIterator[tuple[dict[str, str], bool]]:
+        """What is not as it was seen before, and whether that is because it was not listed; {} to give the tail a turn.
+
+        A study that was not listed may be there all the same: where others come and go meanwhile, one slips through
+        between two pages.
+        """
+        listed: set[str] = set()
+        async for page in archive.listing(min(size, _AT_A_TIME)):
+            listed.update(page)
+            yield await self.news(page), False
+        missing: dict[str, str] = {}
+        async for uids in self._unlisted(listed):
+            there = await archive.still(uids)
+            missing |= await self.news(there)
+            missing |= dict.fromkeys((uid for uid in uids if uid not in there), "")
+            self._refuse_loss(missing)
+        for some in _pieces(missing, size):
+            yield some, True
+
+    async def news(self, page: Page) -> dict[str, str]:
+        """The part of a page that is not as it was seen before."""
+        known = await self.inventory.fingerprints(self.source, list(page))
+        return {uid: seen for uid, seen in page.items() if known.get(uid) != seen}
+
+    async def _unlisted(self, listed: Collection[str]) -> AsyncIterator[list[str]]:
+        after = ""
+        while held := await self.inventory.inventory(self.source, after):
+            unlisted = [uid for uid in held if uid not in listed]
+            for start in range(0, len(unlisted), _AT_A_TIME):
+                yield unlisted[start : start + _AT_A_TIME]
+            after = held[-1]
+
+    def _refuse_loss(self, missing: Page) -> None:
+        if sum(not seen for seen in missing.values()) <= self.limit:
+            return
+        error = Retriable(
+            f"the archive no longer holds more than {self.limit} of the studies that were read from it: is it whole? "
+            "Nothing was removed from FHIR. If they are meant to be gone, raise DICOM__VANISHED_LIMIT",
+            peer="dicom",
+        )
+        self._refused = error, self.clock() + self.interval
+        raise error
+
+    def _rested(self, cursor: Cursor, began: datetime) -> Cursor:
+        self._refused = None
+        now = self.clock()
+        at = now + max(self.interval, (now - began) * _REST)
+        position = {name: value for name, value in cursor.position.items() if name not in self.baseline}
+        return replace(cursor, position=position | {"sweep_at": at.isoformat()})
+
+
+def _pieces(page: Page, size: int) -> Iterator[dict[str, str]]:
+    items = list(page.items())
+    for start in range(0, len(items), size):
+        yield dict(items[start : start + size])
+
+
+def fingerprint(facts: Iterable[str]) -> str:
+    """A digest of what an archive says of a study, in any order."""
+    return blake2b("\n".join(sorted(facts)).encode(errors="surrogatepass"), digest_size=16).hexdigest()
