@@ -53,7 +53,7 @@ class AzureFeed:
 
     async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
         """Choose the version, find out about partitions, and refuse a source that is not the one we know."""
-        with met(self._http.base_url, "a DICOM service with a change feed"):
+        with met(self._http.base_url, "is not a DICOM service with a change feed"):
             self._offered = await self._versions(budget)
             self.version = self._choose(cursor)
             self._partitioned = await self._has_partitions()

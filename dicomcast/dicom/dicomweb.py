@@ -55,7 +55,7 @@ class DicomwebFeed:
 
     async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
         """Find out that it can be searched."""
-        with met(self._http.base_url, "a DICOMweb service"):
+        with met(self._http.base_url, "is not a DICOMweb service"):
             rows = await self._dicomweb.search("studies", {"limit": "1", "includefield": _ASKED}, budget=budget)
         if rows and not Dataset(_tags(rows[0])).values(_COUNT):
             _log.warning(

@@ -52,7 +52,7 @@ class OrthancFeed:
 
     async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
         """Meet Orthanc, find its DICOMweb plugin, and refuse one that is not the one we know."""
-        with met(self._http.base_url, "an Orthanc"):
+        with met(self._http.base_url, "is not an Orthanc"):
             self.version = f"Orthanc {await self._rest.version(budget=budget)}"
             self._root = await self._rest.dicomweb_root()
             await self.latest()

@@ -12,11 +12,11 @@ __all__ = ["met", "refusals_waited_for"]
 
 @contextmanager
 def met(base_url: str, what: str) -> Iterator[None]:
-    """The first meeting: who refuses it, or answers something else, is not `what` DICOM__URL should point at."""
+    """The first meeting: who refuses it, or answers something else, is not what DICOM__URL should point at; `what` says so."""
     try:
         yield
     except (Rejected, NotItself) as error:
-        raise ConfigError(f"DICOM__URL: {base_url} is not {what} ({error})") from None
+        raise ConfigError(f"DICOM__URL: {base_url} {what} ({error})") from None
 
 
 @contextmanager
