@@ -125,7 +125,7 @@ class DicomSettings(Group):
         default=parse_duration("3d"),
         description="How far back each poll of a `dicomweb` archive looks, by StudyDate; a sweep finds the others.",
     )
-    sweep_interval: Annotated[Duration, between("1m", "30d")] = Field(
+    sweep_interval: Annotated[Duration, between("1s", "30d")] = Field(
         default=parse_duration("1h"),
         description="How often an archive of kind `orthanc` or `dicomweb` is listed as a whole, to find what vanished "
         "and what nobody told. A sweep that takes long is repeated later: it has a tenth of the time.",
