@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis' pace, the embedded servers over HTTP, and the FHIR servers that are not ours."""
+"""What all tests share: hypothesis' pace, the embedded servers over HTTP, and the servers that are not ours."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.servers import DIFFERENT, SERVERS, require, running
 from tests.servers.embedded import Embedded, embedded_servers
+from tests.servers.orthanc import Orthanc, orthanc
 from tests.servers.site import Site, site_at
 
 _CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -52,3 +54,11 @@ def embedded(tmp_path: Path) -> Iterator[Embedded]:
     """An archive and a FHIR server over HTTP, and the installed command to run on them."""
     with embedded_servers(tmp_path) as servers:
         yield servers
+
+
+@pytest.fixture
+def start_orthanc(tmp_path: Path) -> Iterator[Callable[..., Orthanc]]:
+    """Starts a real Orthanc with the options of `tests.servers.orthanc.orthanc`; each has a folder of its own."""
+    with ExitStack() as stack:
+        folders = (tmp_path / f"orthanc-{number}" for number in count())
+        yield lambda **options: stack.enter_context(orthanc(next(folders), **options))

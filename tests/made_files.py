@@ -19,7 +19,7 @@ from pydicom.uid import (
     XRayRadiationDoseSRStorage,
 )
 
-__all__ = ["KINDS", "made"]
+__all__ = ["KINDS", "ct", "made"]
 
 
 def _item(**attributes: Any) -> Dataset:
@@ -37,11 +37,10 @@ def _file(sop_class: str, modality: str, number: int, **attributes: Any) -> byte
     """A whole file of one study; the `number` is the series'."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
-    meta.MediaStorageSOPInstanceUID = f"2.25.77.{number}.1"
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     common = {
         "SOPClassUID": sop_class,
-        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "SOPInstanceUID": f"2.25.77.{number}.1",
         "StudyInstanceUID": "2.25.77",
         "SeriesInstanceUID": f"2.25.77.{number}",
         "SeriesNumber": number,
@@ -52,7 +51,8 @@ def _file(sop_class: str, modality: str, number: int, **attributes: Any) -> byte
         "PatientName": "Doe^Jane",
         "PatientID": "P-77",
     }
-    dataset.update(_item(**common, **attributes))
+    dataset.update(_item(**(common | attributes)))
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     content = BytesIO()
     dataset.save_as(content, enforce_file_format=True)
     return content.getvalue()
@@ -65,6 +65,12 @@ def made(change: Callable[[Dataset], object]) -> bytes:
     content = BytesIO()
     dataset.save_as(content)
     return content.getvalue()
+
+
+def ct(study: str, series: str, instance: str, **attributes: Any) -> bytes:
+    """A small CT image of these UIDs; keyword arguments are DICOM keywords."""
+    uids = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": instance}
+    return _file(CTImageStorage, "CT", 1, **uids, **attributes)
 
 
 def _enhanced_mr() -> bytes:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from dicomcast import cli
 from tests.faults import Fault, answer, outcome, refuse
 from tests.harness import CT, SYSTEM, dataset
-from tests.servers.embedded import Embedded, free_port, until
+from tests.servers import free_port
+from tests.servers.embedded import Embedded, until
 
 # All that is told of this patient has the syllable, or is one of the forms of the date of birth.
 SYLLABLE = "xqz"

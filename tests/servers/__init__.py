@@ -11,18 +11,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
 
-__all__ = ["DIFFERENT", "SERVERS", "Server", "require", "running"]
+__all__ = [
+    "ATTEMPTS",
+    "DIFFERENT",
+    "ROOT",
+    "SERVERS",
+    "Server",
+    "answers",
+    "free_port",
+    "require",
+    "running",
+    "skip",
+    "stop",
+]
 
-_ROOT = Path(__file__).parents[2]
-_BIN = _ROOT / ".venv-servers" / "bin"
+ROOT = Path(__file__).parents[2]
+_BIN = ROOT / ".venv-servers" / "bin"
 _MEDPLUM = Path(__file__).parent / "medplum"
 
 # A free port may be taken by somebody else before the server binds it.
-_ATTEMPTS = 3
+ATTEMPTS = 3
 _STARTING, _STOPPING = 60.0, 10.0
 
 
@@ -61,7 +74,7 @@ def _medplum(port: int, _folder: Path) -> list[str]:
     return [_node(), str(_MEDPLUM / "server.mjs"), str(port)]
 
 
-_INSTALLED_SEKMET = _ROOT / ".venv" / ".servers"
+_INSTALLED_SEKMET = ROOT / ".venv" / ".servers"
 _CONFIGURED = {"SEKMET_CONFIG": "settings.yaml"}
 
 SERVERS = {
@@ -78,9 +91,12 @@ DIFFERENT = ["sekmet", "medplum"]
 
 def require(server: Server) -> None:
     """Skip the test where the server is not installed; where CI is set, that is a failure."""
-    if server.marker.exists():
-        return
-    reason = f"{server.name} is not installed: run `make servers`"
+    if not server.marker.exists():
+        skip(f"{server.name} is not installed: run `make servers`")
+
+
+def skip(reason: str) -> NoReturn:
+    """Skip the test; where CI is set, everything is expected to be there, and it fails."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -89,8 +105,8 @@ def require(server: Server) -> None:
 @contextmanager
 def running(server: Server, folder: Path) -> Iterator[str]:
     """The server's base URL, for as long as the context lasts."""
-    for _ in range(_ATTEMPTS):
-        port = _free_port()
+    for _ in range(ATTEMPTS):
+        port = free_port()
         with (folder / "log.txt").open("wb") as log:
             process = subprocess.Popen(
                 server.command(port, folder),
@@ -101,36 +117,44 @@ def running(server: Server, folder: Path) -> Iterator[str]:
                 stderr=subprocess.STDOUT,
             )
         try:
-            if _answers(process, f"http://127.0.0.1:{port}/fhir"):
-                yield f"http://127.0.0.1:{port}/fhir"
+            base = f"http://127.0.0.1:{port}/fhir"
+            if answers(process, partial(_capable, base)):
+                yield base
                 return
         finally:
-            _stop(process)
+            stop(process)
     raise RuntimeError(f"{server.name} did not start:\n{(folder / 'log.txt').read_text(errors='replace')[-2000:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody has at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _answers(process: subprocess.Popen[bytes], base: str) -> bool:
-    """Wait for the CapabilityStatement; False if the process ends, or is silent for too long."""
+def answers(process: subprocess.Popen[bytes], ask: Callable[[], bool]) -> bool:
+    """Wait until the server answers as it should; False if the process ends, or is silent for too long."""
     deadline = time.monotonic() + _STARTING
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(httpx.TransportError):
-            if httpx.get(f"{base}/metadata", timeout=5, trust_env=False).status_code == 200:
+            if ask():
                 return process.poll() is None
         time.sleep(0.05)
     return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to end, and wait until it has."""
     process.terminate()
     try:
         process.wait(_STOPPING)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _capable(base: str) -> bool:
+    """Whether it sends its CapabilityStatement."""
+    return httpx.get(f"{base}/metadata", timeout=5, trust_env=False).status_code == 200

@@ -31,7 +31,7 @@ from dicomcast.demo.serve import serve
 from tests.faults import Faults
 from tests.harness import SYSTEM, dataset
 
-__all__ = ["COMMAND", "Embedded", "Finished", "Running", "embedded_servers", "free_port", "silent_port", "until"]
+__all__ = ["COMMAND", "Embedded", "Finished", "Running", "embedded_servers", "silent_port", "until"]
 
 COMMAND = Path(sys.executable).parent / "dicomcast"
 # How long anything may take on a machine that is busy with something else.
@@ -203,12 +203,6 @@ def silent_port() -> Iterator[int]:
     with socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with silent_port() as port:
-        return port
 
 
 def until(what: str, condition: Callable[[], Any], patience: float = PATIENCE) -> None:
