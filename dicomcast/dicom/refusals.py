@@ -12,7 +12,7 @@ __all__ = ["met", "refusals_waited_for"]
 
 @contextmanager
 def met(base_url: str, what: str) -> Iterator[None]:
-    """The first meeting: who refuses it, or answers something else, is not what DICOM__URL should point at; `what` says so."""
+    """The first meeting: who refuses, or answers something else, is not what DICOM__URL should be; `what` says so."""
     try:
         yield
     except (Rejected, NotItself) as error:

@@ -21,7 +21,7 @@ __all__ = ["Archive", "Inventory", "Page", "Sweeper", "fingerprint"]
 Page = Mapping[str, str]
 
 _AT_A_TIME = 100
-# A sweep takes no more than a tenth of the time, however large the archive.
+# Listing takes no more than a tenth of the archive's time, however large it is.
 _REST = 9
 # While a sweep goes on, the newest changes have their turn so often.
 _TURN = timedelta(seconds=10)
@@ -64,6 +64,8 @@ class Sweeper:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     # Why the last sweep was not believed, and until when it is not repeated.
     _refused: tuple[Retriable, datetime] | None = None
+    # How long the archive took for this sweep.
+    _spent: timedelta = timedelta()
 
     # The position of a first run whose sweep takes note of what there is, and casts nothing.
     baseline = {"baseline": True}  # noqa: RUF012  # nobody writes to it
@@ -95,11 +97,12 @@ class Sweeper:
         async for window in archive.tail(here, size):
             yield window
             here = window.end
-        began = turn = self.clock()
-        if self._refused is not None and began < self._refused[1]:
+        turn = self.clock()
+        if self._refused is not None and turn < self._refused[1]:
             raise self._refused[0]
-        if self.has_swept(here) and began < datetime.fromisoformat(here.position["sweep_at"]):
+        if self.has_swept(here) and turn < datetime.fromisoformat(here.position["sweep_at"]):
             return
+        self._spent = timedelta()
         noting = self.is_noting(here)
         async for news, gone in self._finds(archive, size):
             if news:
@@ -109,7 +112,7 @@ class Sweeper:
                     yield window
                     here = window.end
                 turn = self.clock()
-        yield Window((), self._rested(here, began))
+        yield Window((), self._rested(here))
 
     async def _finds(self, archive: Archive, size: int) -> AsyncIterator[tuple[dict[str, str], bool]]:
         """What is not as it was seen before, and whether that is because it was not listed; {} to give the tail a turn.
@@ -118,7 +121,7 @@ class Sweeper:
         between two pages.
         """
         listed: set[str] = set()
-        async for page in archive.listing(min(size, _AT_A_TIME)):
+        async for page in self._timed(archive.listing(min(size, _AT_A_TIME))):
             listed.update(page)
             yield await self.news(page), False
         missing: dict[str, str] = {}
@@ -129,6 +132,14 @@ class Sweeper:
             self._refuse_loss(missing)
         for some in _pieces(missing, size):
             yield some, True
+
+    async def _timed(self, pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
+        """The pages, while the time is taken that the archive needs for them."""
+        began = self.clock()
+        async for page in pages:
+            self._spent += self.clock() - began
+            yield page
+            began = self.clock()
 
     async def news(self, page: Page) -> dict[str, str]:
         """The part of a page that is not as it was seen before."""
@@ -154,10 +165,9 @@ class Sweeper:
         self._refused = error, self.clock() + self.interval
         raise error
 
-    def _rested(self, cursor: Cursor, began: datetime) -> Cursor:
+    def _rested(self, cursor: Cursor) -> Cursor:
         self._refused = None
-        now = self.clock()
-        at = now + max(self.interval, (now - began) * _REST)
+        at = self.clock() + max(self.interval, self._spent * _REST)
         position = {name: value for name, value in cursor.position.items() if name not in self.baseline}
         return replace(cursor, position=position | {"sweep_at": at.isoformat()})
 
