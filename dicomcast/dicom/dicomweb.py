@@ -122,30 +122,37 @@ class DicomwebFeed:
         """What is there of some studies."""
         found: dict[str, str] = {}
         for uid in study_uids:
-            found |= await self._page({"StudyInstanceUID": uid}, 1, 0)
-        return {uid: seen for uid, seen in found.items() if uid in study_uids}
+            rows = await self._rows({"StudyInstanceUID": uid}, _PAGE, 0)
+            found |= await self._seen([row for row in rows if row[0] == uid])
+        return found
 
     async def _pages(self, query: Mapping[str, str], size: int) -> AsyncIterator[Page]:
         """Pages up to an empty one: a short one is no end, since servers send less than they are asked for."""
-        offset, before = 0, dict[str, str]()
-        while page := await self._page(query, size, offset):
-            if page.keys() == before.keys():
-                if len(page) == size:
+        offset, before = 0, list[tuple[str, JSON]]()
+        while rows := await self._rows(query, size, offset):
+            if [uid for uid, _ in rows] == [uid for uid, _ in before]:
+                if len(rows) == size:
                     raise ConfigError("DICOM__KIND: this archive's QIDO-RS takes no offset, so it cannot be listed")
                 return  # It sent all there is at once.
-            yield page
-            offset, before = offset + len(page), page
+            yield await self._seen(rows)
+            offset, before = offset + len(rows), rows
 
-    async def _page(self, query: Mapping[str, str], size: int, offset: int) -> dict[str, str]:
+    async def _rows(self, query: Mapping[str, str], size: int, offset: int) -> list[tuple[str, JSON]]:
+        """What a search says of studies, with their UIDs; one that has none cannot be asked for."""
         asked = {"limit": str(size), "offset": str(offset), "includefield": _ASKED}
         rows = [_tags(row) for row in await self._dicomweb.search("studies", {**query, **asked})]
-        return {uid: await self._fingerprint(uid, row) for row in rows if (uid := Dataset(row).identifier(_UID))}
+        return [(Dataset(row).identifier(_UID), row) for row in rows]
 
-    async def _fingerprint(self, uid: str, row: JSON) -> str:
-        facts = [f"{name} {_text(value)}" for name, value in row.items() if name not in _VOLATILE]
-        if not Dataset(row).values(_COUNT):
-            facts += await self._dicomweb.instance_uids(uid)
-        return fingerprint(facts)
+    async def _seen(self, rows: list[tuple[str, JSON]]) -> Page:
+        """The fingerprints of studies, of which one that stands under two PatientIDs has two rows."""
+        facts: dict[str, list[str]] = {}
+        for uid, row in rows:
+            if uid:
+                said = facts.setdefault(uid, [])
+                said += [f"{name} {_text(value)}" for name, value in row.items() if name not in _VOLATILE]
+                if not Dataset(row).values(_COUNT):
+                    said += await self._dicomweb.instance_uids(uid)
+        return {uid: fingerprint(some) for uid, some in facts.items()}
 
     async def snapshot(self, key: StudyKey) -> StudyDelta:
         """The study as it is now."""

@@ -126,7 +126,9 @@ class Sweeper:
             yield await self.news(page), False
         missing: dict[str, str] = {}
         async for uids in self._unlisted(listed):
+            began = self.clock()
             there = await archive.still(uids)
+            self._spent += self.clock() - began
             missing |= await self.news(there)
             missing |= dict.fromkeys((uid for uid in uids if uid not in there), "")
             self._refuse_loss(missing)
