@@ -35,6 +35,7 @@ from dicomcast.settings import (
 from dicomcast.state import StateStore, open_store
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
+from dicomcast.together import Together
 from dicomcast.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ async def build(
             fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))
         site = rules(settings.patient, settings.mapping)
-        caster = Caster(feed, fhir, site, mode=settings.patient.mode, note=vitals.report.note)
+        together = Together(fhir, at_once=settings.worker.concurrency, **({"most": 1} if dry_run is not None else {}))
+        caster = Caster(feed, fhir, site, mode=settings.patient.mode, note=vitals.report.note, together=together)
         synchronizer = Synchronizer(
             feed,
             fhir,

@@ -16,7 +16,7 @@ from dicomcast.adoption import Adoptions
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
 from dicomcast.endpoints import Endpoints
-from dicomcast.errors import Conflict, LeftOut, Overtaken, Rejected, Retriable, Unanswered, Unauthorized
+from dicomcast.errors import Conflict, LeftOut, NotTogether, Overtaken, Rejected, Retriable, Unanswered, Unauthorized
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
 from dicomcast.http import wait_before_retry
 from dicomcast.identity import origin_of, owns, study_id
@@ -30,11 +30,13 @@ from dicomcast.merge import Draft, Links, draft, merge_study
 from dicomcast.model import Issue, MissingId, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
+from dicomcast.together import Together
 
 __all__ = ["Caster", "Interrupted"]
 
 _log = structlog.get_logger()
 
+Writer = FhirServer | Together
 # How often one study is looked at anew because somebody else wrote it meanwhile.
 _CONFLICTS = 5
 # With more speakers to read than this, one read of the whole study is cheaper.
@@ -56,18 +58,26 @@ class Caster:
         *,
         mode: str = "own",
         note: Callable[[Issue], None] = lambda _: None,
+        together: Together | None = None,
     ) -> None:
-        """`note` hears of each issue once a cast."""
+        """`note` hears of each issue once a cast; `together` is who writes, several studies at once if there are."""
         self._feed = feed
         self._fhir = fhir
         self._rules = rules
         self._note = note
+        self._together = together or Together(fhir)
+        self._prepared = False
         self._memory = Memory(fhir)
         self._adoptions = Adoptions(fhir, feed.source)
         self._patients = Patients(fhir, self._memory, self._adoptions, feed, rules, mode)
         self._studies, self._people = Locks(), Locks()
         self._tells_creates: bool | None = None
         self._endpoints = Endpoints(fhir, self._memory, feed)
+
+    @property
+    def shares(self) -> bool:
+        """Whether several studies may be written together at present: what they share was made sure of."""
+        return self._prepared and self._together.possible
 
     async def prepare(self, deltas: Sequence[StudyDelta]) -> None:
         """Forget what was seen before, and look up with few searches what casting these will ask for.
@@ -76,9 +86,13 @@ class Caster:
         """
         self._memory.clear()
         self._adoptions.clear()
+        self._prepared = False
         try:
             await self._memory.look_up("ImagingStudy", {_study_identifier(delta.key) for delta in deltas})
             await self._memory.look_up("Patient", self._patient_identifiers(deltas))
+            for partition in sorted({delta.key.partition for delta in deltas if delta.instances}):
+                await self._endpoints.reference(partition)
+            self._prepared = True
         except (Rejected, Retriable):
             return
         except Unauthorized as error:
@@ -89,18 +103,21 @@ class Caster:
         """Make sure of them again: what was refused may have referred to one that is gone."""
         self._endpoints.forget()
 
-    async def cast(self, delta: StudyDelta, *, complete: bool = False) -> Outcome:
+    async def cast(self, delta: StudyDelta, *, complete: bool = False, shared: bool = False) -> Outcome:
         """Make FHIR match a delta; a snapshot without instances is read from the archive first.
 
         `complete` says that a study which is not in FHIR yet is all in the delta, because the feed was followed
-        from its beginning; else such a study is read whole.
+        from its beginning; else such a study is read whole. What is `shared` may be written together with others.
 
         Raises:
             Rejected: this study cannot be cast, or not all of it; others can.
             Overtaken: somebody else created it meanwhile; it has to be cast from a snapshot.
+            NotTogether: it was written with others, or not; it has to be cast by itself.
             Retriable: a peer is not there; nothing is known of the study.
             Fatal: a peer refuses our credentials, or somebody else is active.
         """
+        if shared:
+            return await self._cast_shared(delta, complete)
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_may_pass),
             wait=wait_before_retry,
@@ -109,13 +126,22 @@ class Caster:
             reraise=True,
         )
         try:
-            return await retrying(self._cast_alone, delta, complete)
+            return await retrying(self._cast_alone, delta, complete, self._fhir)
         except Conflict as error:
             self._memory.clear()
             if isinstance(error, Unanswered | Overtaken):
                 raise
             said = f"study {delta.key.study_uid}: {error}, again and again"
             raise Rejected(said, reason="conflict", peer="fhir", status=error.status, codes=error.codes) from None
+
+    async def _cast_shared(self, delta: StudyDelta, complete: bool) -> Outcome:
+        """Once, and with whatever was seen before: who was written by others meanwhile is cast by itself."""
+        try:
+            return await self._cast_alone(delta, complete, self._together)
+        except Conflict as error:
+            if isinstance(error, Overtaken):
+                raise
+            raise NotTogether(str(error), peer=error.peer, status=error.status, codes=error.codes) from None
 
     async def _look_again(self, seconds: float) -> None:
         await self._fhir.rest(seconds)
@@ -132,12 +158,12 @@ class Caster:
                 found.add(identifier_of(desired))
         return found
 
-    async def _cast_alone(self, delta: StudyDelta, complete: bool) -> Outcome:
+    async def _cast_alone(self, delta: StudyDelta, complete: bool, writer: Writer) -> Outcome:
         """Two partitions may hold a study of the same UID, and want the same resource."""
         async with self._studies.held([_study_identifier(delta.key)]):
-            return await self._cast(delta, complete)
+            return await self._cast(delta, complete, writer)
 
-    async def _cast(self, delta: StudyDelta, complete: bool) -> Outcome:
+    async def _cast(self, delta: StudyDelta, complete: bool, writer: Writer) -> Outcome:
         if delta.snapshot and not delta.instances:
             delta = await self._feed.snapshot(delta.key)
         matches = await self._memory.get("ImagingStudy", _study_identifier(delta.key))
@@ -166,15 +192,15 @@ class Caster:
             async with self._people.held(_subjects(existing, desired)):
                 writes = await self._plan(existing, content, delta.key, desired, endpoint_reference, bool(matches))
                 if not (self._rules.strict and issues):
-                    outcome = await self._write(existing, delta.key, writes)
+                    outcome = await self._write(existing, delta.key, writes, writer)
         self._tell(delta.key, issues)
         return outcome
 
-    async def _write(self, existing: JSON | None, key: StudyKey, writes: list[Write]) -> Outcome:
+    async def _write(self, existing: JSON | None, key: StudyKey, writes: list[Write], writer: Writer) -> Outcome:
         if not writes:
             return Outcome.UNCHANGED
         try:
-            answers = await self._fhir.write(writes)
+            answers = await writer.write(writes)
         except asyncio.CancelledError:
             raise Interrupted from None
         self._refuse_overtaken(key, writes, answers, created=existing is None)

@@ -7,6 +7,7 @@
     + Conflict                   409, 412: forget, re-read, re-merge
       - Unanswered               a write that may have been done: look before doing it again
       - Overtaken                a create that came after somebody else's: start from the whole truth
+    + NotTogether                studies that shared a transaction: each is to be cast by itself
     + NonePasses                 study after study fails: it is nobody's own trouble
     + Unreachable                no connection came about, so nothing was sent
     + Stumbled                   500: the peer may be well, and this request's data bad; ask for something else
@@ -39,6 +40,7 @@ __all__ = [
     "NonePasses",
     "NotFound",
     "NotItself",
+    "NotTogether",
     "Overtaken",
     "Rejected",
     "Retriable",
@@ -129,6 +131,10 @@ class Unreachable(Retriable):
 
 class NonePasses(Retriable):
     """Study after study fails and none passes: what fails is not theirs."""
+
+
+class NotTogether(Retriable):
+    """A transaction of several studies failed, which says nothing of any of them."""
 
 
 class Stumbled(Retriable):

@@ -36,6 +36,8 @@ _log = structlog.get_logger()
 
 # So many studies are looked up and held in memory at once.
 _AT_A_TIME = 200
+# So many times more are cast side by side where their metadata is there already, so that they can be written together.
+_TOGETHER = 16
 # After so many failures in a row, with no study that passes between them, the rest of a window is not tried …
 _ENOUGH = 10
 # … and after so many, a study that fails alone is no longer thought to do so for reasons of its own.
@@ -109,7 +111,8 @@ class Settler:
         for start in range(0, len(tasks), _AT_A_TIME):
             some = tasks[start : start + _AT_A_TIME]
             await self._caster.prepare([task.delta for task in some if not task.delta.fault])
-            await self._attempt_all(some, complete, casts, suspects, judge=not failed_before)
+            left = await self._attempt_together(some, complete, casts)
+            await self._attempt_all(left, complete, casts, suspects, judge=not failed_before)
         if suspects and not failed_before:
             self._refuse_systematic(suspects, alone=len(tasks) == 1)
             suspects = await self._once_more(suspects, complete, casts)
@@ -128,6 +131,38 @@ class Settler:
         if again:
             await self._probe()
             await self._attempt_all(again, complete, casts, left, judge=False)
+        return left
+
+    async def _attempt_together(self, tasks: Sequence[Task], complete: bool, casts: list[Cast]) -> Sequence[Task]:
+        """Cast many side by side, so that they are written together; those that have to be cast by themselves are left.
+
+        It is for the good days: a failure says nothing here, and one that is not of a single study ends it.
+        """
+        waiting = [task for task in tasks if task.row is None and not task.delta.snapshot]
+        if len(waiting) < 2 or not self._caster.shares:
+            return tasks
+        left = [task for task in tasks if task.row is not None or task.delta.snapshot]
+
+        async def work() -> None:
+            while waiting:
+                task = waiting.pop(0)
+                try:
+                    result = await self._attempt(task, complete, shared=True)
+                except BaseException:
+                    waiting.clear()
+                    raise
+                if isinstance(result, Cast):
+                    casts.append(result)
+                    continue
+                left.append(task)
+                if not isinstance(result, Rejected):
+                    left.extend(waiting)
+                    waiting.clear()
+
+        await _side_by_side(work, self._concurrency * _TOGETHER)
+        failed = [task.delta for task in left if task.row is None and not task.delta.snapshot]
+        if failed:
+            await self._caster.prepare(failed)
         return left
 
     async def _attempt_all(
@@ -151,19 +186,16 @@ class Settler:
                     waiting.clear()
                     raise
 
-        ends = await asyncio.gather(*(work() for _ in range(self._concurrency)), return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
+        await _side_by_side(work, self._concurrency)
 
-    async def _attempt(self, task: Task, complete: bool) -> Cast | Failure:
+    async def _attempt(self, task: Task, complete: bool, *, shared: bool = False) -> Cast | Failure:
         """Cast one, and know afterwards that it was ours to cast.
 
         A write that was under way when we stalled, or when we were told to stop, may come after our successor's:
         so that the study is looked at once more, whatever came of it here.
         """
         try:
-            result = await self._judged(task, complete)
+            result = await self._judged(task, complete, shared)
             self._fence()
         except (LeaseLost, Interrupted) as error:
             self.interrupted |= isinstance(error, Interrupted)
@@ -172,11 +204,11 @@ class Settler:
             raise
         return result
 
-    async def _judged(self, task: Task, complete: bool) -> Cast | Failure:
+    async def _judged(self, task: Task, complete: bool, shared: bool) -> Cast | Failure:
         """The cast, with the row of a study whose failure is its own; or a failure that may be a peer's."""
         key = task.delta.key
         try:
-            cast = await self._cast(task.delta, complete)
+            cast = await self._cast(task.delta, complete, shared)
         except LeftOut as error:
             self._pass()
             return self._step_aside(task, error)
@@ -202,11 +234,11 @@ class Settler:
     def _pass(self) -> None:
         self._passed, self._failures = True, 0
 
-    async def _cast(self, delta: StudyDelta, complete: bool) -> Cast:
+    async def _cast(self, delta: StudyDelta, complete: bool, shared: bool) -> Cast:
         if delta.fault:
             raise Rejected(delta.fault, reason="entry-not-understood")
         try:
-            return Cast(delta.key, await self._caster.cast(delta, complete=complete))
+            return Cast(delta.key, await self._caster.cast(delta, complete=complete, shared=shared))
         except Overtaken as error:
             # Stored first, should this process end before what it wrote over is right again.
             asked = await self._ask_again(delta.key)
@@ -230,6 +262,14 @@ class Settler:
         row = park(task.delta, task.row, error, self._clock())
         _log.warning("study.parked", study=task.delta.key.study_uid, reason=row.reason, error=row.message)
         return Cast(task.delta.key, Outcome.PARKED, row)
+
+
+async def _side_by_side(work: Callable[[], Awaitable[None]], lanes: int) -> None:
+    """So many at once; what is in hand is finished before an error of one is raised."""
+    ends = await asyncio.gather(*(work() for _ in range(lanes)), return_exceptions=True)
+    for end in ends:
+        if end is not None:
+            raise end
 
 
 def _is_about_all(error: Failure) -> bool:

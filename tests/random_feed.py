@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dicomcast.demo.archive import DEFAULT_PARTITION
+from dicomcast.demo.dicom_json import PATIENT_ID, text
 from tests.harness import Harness
 
 __all__ = ["play"]
@@ -36,8 +37,14 @@ def _change(harness: Harness, kind: str, place: tuple[str, str, str, str], how: 
     if not harness.archive.partitions:
         partition = DEFAULT_PARTITION
     uids = (study, f"{study}.{series}", f"{study}.{series}.{instance}")
-    present = [tuple(one[tag]["Value"][0] for tag in _UIDS) for one in harness.archive.catalogue(partition)]
-    if kind == "put" and not (harness.api == "dicomweb" and uids in present):  # whose change no search would show
+    catalogue = harness.archive.catalogue(partition)
+    present = [tuple(one[tag]["Value"][0] for tag in _UIDS) for one in catalogue]
+    if kind == "put" and harness.api == "dicomweb":
+        if uids in present:
+            return  # No search would show what is new about it, or which of two PatientIDs an update changes.
+        known = [text(one, PATIENT_ID) for one in catalogue if one[_UIDS[0]]["Value"][0] == study]
+        how = {**how, "PatientID": (known[0] or None) if known else how["PatientID"]}
+    if kind == "put":
         harness.put(*uids, partition, **how)
     elif kind == "delete" and any(one[:how] == uids[:how] for one in present):
         harness.archive.delete(partition, *uids[:how])

@@ -1,0 +1,124 @@
+"""Several small studies in one transaction: while some are under way, what comes meanwhile shares the next.
+
+A transaction that fails says nothing of a single study in it: each is then to be cast by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dicomcast.bundle import Write
+from dicomcast.errors import NotTogether, Rejected, Retriable, Unauthorized
+from dicomcast.fhir import FhirServer, Written
+
+__all__ = ["Together"]
+
+# In one transaction at most: studies, and what they weigh, where a resource weighs 1 and so does an instance in it.
+_STUDIES, _WEIGHT = 32, 2000
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """The writes of one study, what they weigh, and where their answers are waited for."""
+
+    writes: list[Write]
+    weight: int
+    answers: asyncio.Future[list[Written]]
+    sending: asyncio.Task[None] | None = None
+
+
+class Together:
+    """Writes to a FHIR server, `at_once` transactions at a time, of at most `most` studies."""
+
+    def __init__(self, fhir: FhirServer, *, at_once: int = 4, most: int = _STUDIES) -> None:
+        self._fhir = fhir
+        self._at_once = at_once
+        self._most = most
+        self._queue: deque[_Waiting] = deque()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    @property
+    def possible(self) -> bool:
+        """Whether studies may share a transaction at present."""
+        return self._most > 1 and self._fhir.capabilities.transaction
+
+    async def write(self, writes: list[Write]) -> list[Written]:
+        """Write all of one study's, as `FhirServer.write` does.
+
+        Raises:
+            NotTogether: nothing is known of what was sent with others'.
+        """
+        if not self.possible:
+            return await self._fhir.write(writes)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(writes, sum(map(_weight, writes)), loop.create_future())
+        self._queue.append(waiting)
+        loop.call_soon(self._start)  # and not at once, so that who is just coming can join
+        try:
+            return await waiting.answers
+        except asyncio.CancelledError:
+            if waiting in self._queue:
+                self._queue.remove(waiting)
+            if waiting.sending is not None:
+                waiting.sending.cancel()
+            raise
+
+    def _start(self) -> None:
+        while self._queue and len(self._sending) < self._at_once:
+            some = self._next()
+            sending = asyncio.create_task(self._send(some))
+            for one in some:
+                one.sending = sending
+            self._sending.add(sending)
+            sending.add_done_callback(self._ended)
+
+    def _ended(self, sending: asyncio.Task[None]) -> None:
+        self._sending.discard(sending)
+        self._start()
+
+    def _next(self) -> list[_Waiting]:
+        """Those that share the next transaction; one that is heavy goes alone."""
+        some = [self._queue.popleft()]
+        weight = some[0].weight
+        while self._queue and len(some) < self._most and weight + self._queue[0].weight <= _WEIGHT:
+            some.append(self._queue.popleft())
+            weight += some[-1].weight
+        return some
+
+    async def _send(self, some: Sequence[_Waiting]) -> None:
+        """Send them and hand out the answers, or what went wrong."""
+        try:
+            answers = await self._fhir.write([write for one in some for write in one.writes])
+        except BaseException as error:
+            self._failed(some, error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        self._most = min(_STUDIES, self._most + 1) if len(some) == self._most else self._most
+        start = 0
+        for one in some:
+            if not one.answers.done():
+                one.answers.set_result(answers[start : start + len(one.writes)])
+            start += len(one.writes)
+
+    def _failed(self, some: Sequence[_Waiting], error: BaseException) -> None:
+        if len(some) > 1 and isinstance(error, Rejected | Retriable | Unauthorized) and not _is_about_us(error):
+            if isinstance(error, Rejected):  # Perhaps it was too much for the server.
+                self._most = max(1, len(some) // 2)
+            error = NotTogether(f"{len(some)} studies were not written together: {error}", peer="fhir")
+        for one in some:
+            if not one.answers.done():
+                one.answers.set_exception(error)
+
+
+def _is_about_us(error: BaseException) -> bool:
+    """Whether no study will fare better by itself: our credentials are refused."""
+    return isinstance(error, Unauthorized) and error.status != 403
+
+
+def _weight(write: Write) -> int:
+    count = write.resource.get("numberOfInstances")
+    return 1 + (count if isinstance(count, int) else 0)
