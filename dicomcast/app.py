@@ -147,6 +147,7 @@ def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) ->
         peer,
         url,
         auth=_auth(group.auth),
+        tls=group.tls.files,
         timeout=group.timeout,
         budget=settings.worker.retry_budget,
         concurrency=2 * settings.worker.concurrency,  # a study may read some instances at once
