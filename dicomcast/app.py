@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from dicomcast.auth import BearerToken, basic
+from dicomcast.auth import BearerToken, basic, readable_on_the_way
 from dicomcast.casting import Caster
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.dry_run import DryRunServer, DryRunStore
@@ -143,6 +143,9 @@ def _now() -> datetime:
 
 def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
     url = canonical(group.url) if isinstance(group, DicomSettings) else group.url
+    if group.auth.kind != "none" and readable_on_the_way(url):
+        said = f"credentials go over plain http, where others can read them; use https (DICOMCAST_{peer.upper()}__URL)"
+        _log.warning("credentials.unprotected", peer=peer, server=url, error=said)
     return Http(
         peer,
         url,
