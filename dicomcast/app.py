@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from dicomcast.auth import BearerToken, basic
+from dicomcast.auth import BearerToken, basic, readable_on_the_way
 from dicomcast.casting import Caster
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.dicom.feed import Feed
@@ -158,10 +158,14 @@ def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:
 def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
     # A DICOM service's version is chosen here, and so is no part of its URL.
     url = canonical(group.url) if isinstance(group, DicomSettings) and group.kind == "azure" else group.url
+    if group.auth.kind != "none" and readable_on_the_way(url):
+        said = f"credentials go over plain http, where others can read them; use https (DICOMCAST_{peer.upper()}__URL)"
+        _log.warning("credentials.unprotected", peer=peer, server=url, error=said)
     return Http(
         peer,
         url,
         auth=_auth(group.auth),
+        tls=group.tls.files,
         timeout=group.timeout,
         budget=settings.worker.retry_budget,
         concurrency=2 * settings.worker.concurrency,  # a study may read some instances at once

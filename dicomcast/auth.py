@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import httpx
 
-__all__ = ["BearerToken", "basic"]
+__all__ = ["BearerToken", "basic", "readable_on_the_way"]
 
 
 class BearerToken(httpx.Auth):
@@ -23,3 +25,14 @@ class BearerToken(httpx.Auth):
 def basic(username: str, password: str) -> httpx.Auth:
     """User name and password (RFC 7617)."""
     return httpx.BasicAuth(username, password)
+
+
+def readable_on_the_way(url: str) -> bool:
+    """Whether others can read what is sent to this address: it has no TLS, and leaves this machine."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    try:
+        here = ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost" or host.endswith(".localhost")  # RFC 6761 §6.3
+    return address.scheme == "http" and not here

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,11 +22,16 @@ import tenacity
 from dicomcast.answers import http_date, issue_codes, refusal, retry_after
 from dicomcast.errors import Conflict, DicomCastError, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
+from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
+from dicomcast.tls import Files, introduce, trusting
 
 __all__ = ["Answer", "Http", "dump_json", "parse_json", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+# Somebody hung up. Many servers do so without a word where TLS is amiss.
+_CUT = (httpx.ReadError, httpx.RemoteProtocolError)
+_PUBLIC = Files()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Http:
         base_url: str,
         *,
         auth: httpx.Auth | None = None,
+        tls: Files = _PUBLIC,
         timeout: timedelta = timedelta(seconds=60),
         budget: timedelta = timedelta(minutes=2),
         concurrency: int = 8,
@@ -68,6 +73,8 @@ class Http:
         self.retries = 0
         self.trouble = ""
         self._away_since = 0.0
+        self._met = False
+        self._tls = tls
         self._timeout = timeout.total_seconds()
         self._budget = budget.total_seconds()
         self._stop = asyncio.Event()
@@ -75,6 +82,7 @@ class Http:
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
             auth=auth,
+            verify=_verify(tls) if transport is None else True,
             timeout=self._timeout,
             transport=transport,
             headers={"User-Agent": "dicomcast"},
@@ -197,20 +205,25 @@ class Http:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
             async with asyncio.timeout(self._timeout):
                 return await self._client.send(request)
-        except _UNSENT as error:
-            said = f"{self.peer} at {self.base_url} cannot be reached: {_obstacle(error)}"
-            raise Unreachable(f"{said} (DICOMCAST_{self.peer.upper()}__URL)", peer=self.peer) from None
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:  # httpx lets some of TLS's own errors through
+            if isinstance(error, _UNSENT) or refused_at(error):
+                why = obstacle(error, self.peer, self._tls)
+                said = f"{self.peer} at {self.base_url} cannot be reached: {why}"
+                raise Unreachable(said, peer=self.peer) from None
             # The text of an httpx error may hold the URL; its class says all that is needed.
             said = f"{self.peer} at {self.base_url} does not answer ({type(error).__name__})"
+            if isinstance(error, _CUT) and not self._met:
+                said += supposed(self.peer, self.base_url, self._tls)
             raise Retriable(said, peer=self.peer) from None
 
     def _translate(self, response: httpx.Response, shown: str) -> Answer:
+        self._met = True
         headers = {name.lower(): value for name, value in response.headers.items()}
         answer = Answer(response.status_code, headers, response.content)
         codes = () if response.is_success else issue_codes(response.content)
         said = f"{self.peer} answered {response.status_code} to {shown}"
         said += f" ({', '.join(codes)})" if codes else ""
+        said += told_by_proxy(response.content, self.peer) if response.status_code == 400 else ""
         after = retry_after(headers.get("retry-after", ""), answer.date)
         error = refusal(response.status_code, said, peer=self.peer, codes=codes, after=after)
         if error is not None:
@@ -231,27 +244,14 @@ def wait_before_retry(state: tenacity.RetryCallState) -> float:
     return max(asked or 0.0, jitter)
 
 
-def _obstacle(error: BaseException) -> str:
-    """Why no connection came about, told from what httpx hides below its own error."""
-    for cause in _causes(error):
-        match cause:
-            case socket.gaierror():
-                return "its name is not known to DNS"
-            case ssl.SSLCertVerificationError():
-                return "its TLS certificate is not trusted here"
-            case ssl.SSLError():
-                return "it does not speak TLS as we do; is https right?"
-            case ConnectionRefusedError():
-                return "nobody listens on that port"
-            case OSError() if cause.strerror:
-                return cause.strerror
-    return type(error).__name__
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _verify(tls: Files) -> ssl.SSLContext | bool:
+    """How a server's certificate is verified, which it always is."""
+    if tls == Files():
+        return True
+    context = trusting(tls.ca) if tls.ca else httpx.create_ssl_context()
+    if tls.certificate:
+        introduce(context, tls.certificate, tls.key)
+    return context
 
 
 def parse_json(content: bytes, *, exact: bool = False) -> Any:

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from dicomcast.durations import parse_duration
 from dicomcast.errors import ConfigError
 from dicomcast.settings_sources import DELIMITER, PREFIX, Given, explain, printed, read, tree, variables
+from dicomcast.settings_tls import Tls, TlsFiles
 from dicomcast.settings_values import (
     Address,
     Duration,
@@ -142,6 +143,7 @@ class DicomSettings(Group):
     )
     timeout: Timeout = Field(default=parse_duration("60s"), description="How long one request to the archive may take.")
     auth: Auth = NoAuth()
+    tls: Tls = TlsFiles()
 
 
 class FhirSettings(Group):
@@ -157,6 +159,7 @@ class FhirSettings(Group):
         default=parse_duration("60s"), description="How long one request to the FHIR server may take."
     )
     auth: Auth = NoAuth()
+    tls: Tls = TlsFiles()
 
 
 class PatientRules(Group):

@@ -240,7 +240,7 @@ def explain(
 
 
 def _problem(details: ErrorDetails, known: Mapping[str, Variable], given: Mapping[str, Given]) -> str:
-    name = _name(details["loc"], known)
+    name = _name(details["loc"], known, given)
     variable = known[name]
     source = _whence(given[name].source) if name in given else ""
     match details["type"]:
@@ -257,14 +257,20 @@ def _problem(details: ErrorDetails, known: Mapping[str, Variable], given: Mappin
     return text.replace("`", "")
 
 
-def _name(location: tuple[int | str, ...], known: Mapping[str, Variable]) -> str:
-    """Find the variable, passing over what is no name: tags of unions, and the keys of `ISSUERS`."""
+def _name(location: tuple[int | str, ...], known: Mapping[str, Variable], given: Mapping[str, Given]) -> str:
+    """Find the variable, passing over what is no name: tags of unions, and the keys of `ISSUERS`.
+
+    Where it is about a group, that is its KIND, or else what is given first of it.
+    """
     path = ""
     for part in location:
         longer = (f"{path}{DELIMITER}{part}" if path else f"{PREFIX}{part}").upper()
         if any(f"{name}{DELIMITER}".startswith(f"{longer}{DELIMITER}") for name in known):
             path = longer
-    return path if path in known else f"{path}{DELIMITER}KIND"
+    kind = f"{path}{DELIMITER}KIND"
+    if path in known or kind in known:
+        return path if path in known else kind
+    return next(name for name in given if name.startswith(f"{path}{DELIMITER}"))
 
 
 def _whence(source: str) -> str:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.servers import DIFFERENT, SERVERS, require, running
 from tests.servers.embedded import Embedded, embedded_servers
 from tests.servers.orthanc import Orthanc, orthanc
+from tests.servers.pki import Pki
 from tests.servers.site import Site, site_at
 
 _CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -47,6 +48,12 @@ def site(real_server: str, tmp_path: Path) -> Iterator[Site]:
     """An archive, a corner of the server for this test alone, and the command line between them."""
     with site_at(real_server, tmp_path) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """A hospital's CA, and the certificates that a test asks of it."""
+    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture

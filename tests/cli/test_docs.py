@@ -103,9 +103,20 @@ def test_every_reason_is_documented() -> None:
 @pytest.mark.parametrize("row", cells(ERRORS, "What is printed"), ids=lambda row: row[0][:40])
 def test_what_is_printed_is_what_the_code_prints(row: list[str]) -> None:
     """A documented error is still in the code, word for word, and has one of the exit codes."""
-    said = [text for tree in TREES for text in constants(tree)]
     assert row[1] in {"75", "77", "78"}
-    for shape in re.findall(r"`([^`]+)`", row[0]):
+    assert_printed(row[0])
+
+
+@pytest.mark.parametrize("row", cells(PAGES["docs/how-to/tls.md"], "What the errors mean"), ids=lambda row: row[0][:40])
+def test_what_is_printed_about_tls(row: list[str]) -> None:
+    """The same for the tables of that page, whose exit codes stand above them."""
+    assert_printed(row[0])
+
+
+def assert_printed(shapes: str) -> None:
+    """Whether each of the sentences is in the code, but for what `…` stands for."""
+    said = [text for tree in TREES for text in constants(tree)]
+    for shape in re.findall(r"`([^`]+)`", shapes):
         for words in filter(None, (part.strip(" ():;,") for part in re.split(r"…|\b401\b", shape))):
             assert any(words in text for text in said), f"nothing prints {words!r}"
 

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from socket import socket
 from sqlite3 import OperationalError, connect
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dicomcast.demo.archive import DEFAULT_PARTITION, Archive
 from dicomcast.demo.dicom_service import dicom_service
@@ -186,10 +186,16 @@ class Embedded:
 
 
 @contextmanager
-def embedded_servers(folder: Path, **options: Any) -> Iterator[Embedded]:
-    """Both servers, on one port of their own; `options` are those of `Embedded`."""
+def embedded_servers(
+    folder: Path,
+    *,
+    front: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    tls: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[Embedded]:
+    """Both servers, on one port of their own, behind a `front`; `tls` are uvicorn's, `options` those of `Embedded`."""
     servers = Embedded(folder, **options)
-    with serve(servers) as servers.dicom_url:
+    with serve(front(servers), **(tls or {})) as servers.dicom_url:
         servers.fhir_url = f"{servers.dicom_url}/fhir"
         try:
             yield servers
