@@ -23,6 +23,8 @@ Page = Mapping[str, str]
 _AT_A_TIME = 100
 # A sweep takes no more than a tenth of the time, however large the archive.
 _REST = 9
+# … and rests no longer than this: what is due later was put off by a clock that has been set since.
+_LONGEST = timedelta(days=30)
 # While a sweep goes on, the newest changes have their turn so often.
 _TURN = timedelta(seconds=10)
 
@@ -79,10 +81,11 @@ class Sweeper:
         return "baseline" in cursor.position
 
     def hasten(self, cursor: Cursor) -> Cursor:
-        """The cursor with the next sweep brought forward, though not to at once: the feed has missed something."""
+        """The cursor with the next sweep brought forward, as far as it has rested: the feed has missed something."""
         if not self.has_swept(cursor):
             return cursor
-        at = min(datetime.fromisoformat(cursor.position["sweep_at"]), self.clock() + self.interval / 12)
+        at, rest_until = (datetime.fromisoformat(cursor.position[name]) for name in ("sweep_at", "rest_until"))
+        at = min(at, max(rest_until, self.clock() + self.interval / 12))
         return replace(cursor, position={**cursor.position, "sweep_at": at.isoformat()})
 
     async def windows(self, archive: Archive, after: Cursor, size: int) -> AsyncIterator[Window]:
@@ -98,16 +101,17 @@ class Sweeper:
         began = turn = self.clock()
         if self._refused is not None and began < self._refused[1]:
             raise self._refused[0]
-        if self.has_swept(here) and began < datetime.fromisoformat(here.position["sweep_at"]):
+        if not self._is_due(here, began):
             return
         noting = self.is_noting(here)
         async for news, gone in self._finds(archive, size):
             if news:
                 yield Window((), here, () if noting and not gone else tuple(news), news)
-            if self.clock() - turn >= _TURN:
+            if abs(self.clock() - turn) >= _TURN:
                 async for window in archive.tail(here, size):
                     yield window
                     here = window.end
+                yield Window((), here)  # Who settles them can stop, or do something else, between two windows alone.
                 turn = self.clock()
         yield Window((), self._rested(here, began))
 
@@ -127,6 +131,7 @@ class Sweeper:
             missing |= await self.news(there)
             missing |= dict.fromkeys((uid for uid in uids if uid not in there), "")
             self._refuse_loss(missing)
+            yield {}, True
         for some in _pieces(missing, size):
             yield some, True
 
@@ -154,12 +159,18 @@ class Sweeper:
         self._refused = error, self.clock() + self.interval
         raise error
 
+    def _is_due(self, cursor: Cursor, now: datetime) -> bool:
+        if not self.has_swept(cursor):
+            return True
+        return not now < datetime.fromisoformat(cursor.position["sweep_at"]) <= now + _LONGEST
+
     def _rested(self, cursor: Cursor, began: datetime) -> Cursor:
         self._refused = None
         now = self.clock()
-        at = now + max(self.interval, (now - began) * _REST)
+        rest = min((now - began) * _REST, _LONGEST)
+        times = {"rest_until": now + rest, "sweep_at": now + max(self.interval, rest)}
         position = {name: value for name, value in cursor.position.items() if name not in self.baseline}
-        return replace(cursor, position=position | {"sweep_at": at.isoformat()})
+        return replace(cursor, position=position | {name: time.isoformat() for name, time in times.items()})
 
 
 def _pieces(page: Page, size: int) -> Iterator[dict[str, str]]:
