@@ -16,8 +16,8 @@ __all__ = ["Shelf"]
 class Shelf:
     """Studies by UID, and what was seen of them. `between` happens in front of each page of a listing.
 
-    `told` are windows of the tail that come at its next turns, `seconds` is how long a page takes. What is `hidden` is in
-    no listing, and there all the same.
+    `told` are windows of the tail that come at its next turns, `seconds` is how long a page takes. Where they are
+    `hidden` they are there, and in no listing.
     """
 
     studies: dict[str, str] = field(default_factory=dict)

@@ -13,8 +13,8 @@ from tests.given_settings import load, problem, problems
 def test_missing_are_listed_together() -> None:
     """With nothing set, all that is required is named and described at once."""
     assert problems({}) == [
-        "DICOMCAST_DICOM__URL is not set: the base URL of the archive, e.g. https://clinic.dicom.example.com: of a DICOM "
-        "service without its version, of Orthanc its root, of any other what stands before /studies",
+        "DICOMCAST_DICOM__URL is not set: the base URL of the archive, e.g. https://clinic.dicom.example.com: of a "
+        "DICOM service without its version, of Orthanc its root, of any other what stands before /studies",
         "DICOMCAST_FHIR__URL is not set: the base URL of the FHIR server, e.g. https://server.example.com/fhir",
         "DICOMCAST_PATIENT__SYSTEM is not set: the system (absolute URI) of PatientID where no issuer says otherwise, "
         "e.g. https://hospital.example.com/mrn",
