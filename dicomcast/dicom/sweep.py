@@ -123,6 +123,8 @@ class Sweeper:
         """
         listed: set[str] = set()
         async for page in archive.listing(min(size, _AT_A_TIME)):
+            if twice := page.keys() & listed:  # It stands there more than once, and each page tells of a part of it.
+                page = {**page, **await archive.still(twice)}
             listed.update(page)
             yield await self.news(page), False
         missing: dict[str, str] = {}
