@@ -19,7 +19,7 @@ from dicomcast.demo.archive import Archive
 from dicomcast.demo.dicom_service import dicom_service
 from dicomcast.mapping.tags import tag
 
-__all__ = ["orthanc_double"]
+__all__ = ["orthanc_double", "tags"]
 
 JSON = dict[str, Any]
 _UIDS = [tag(name) for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
@@ -111,7 +111,7 @@ class _Double:
 
     async def tags(self, request: Request) -> Response:
         chosen = [one for one in self._instances() if _id(one, 2) == request.path_params["id"]]
-        return JSONResponse({_id(one, 4): _tags(one) for one in chosen}, 200 if chosen else 404)
+        return JSONResponse({_id(one, 4): tags(one) for one in chosen}, 200 if chosen else 404)
 
     def _told(self, instances: list[JSON], level: str) -> list[JSON]:
         depth = _LEVELS[level]
@@ -142,15 +142,19 @@ def _text(instance: JSON, name: str) -> str:
     return str(values[0])
 
 
-def _tags(dataset: JSON) -> JSON:
+def tags(dataset: JSON) -> JSON:
+    """A dataset as GET …/instances-tags writes it."""
     return {f"{name[:4]},{name[4:]}".lower(): _tag(element) for name, element in dataset.items()}
 
 
 def _tag(element: JSON) -> JSON:
     values = element.get("Value", [])
     if element["vr"] == "SQ":
-        return {"Type": "Sequence", "Value": [_tags(item) for item in values]}
-    if element["vr"] == "PN":
-        values = ["=".join(value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
-                  for value in values]  # fmt: skip
-    return {"Type": "String", "Value": "\\".join(map(str, values))}
+        return {"Type": "Sequence", "Value": [tags(item) for item in values]}
+    return {"Type": "String", "Value": "\\".join(map(_written, values))}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        return "=".join(value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    return "" if value is None else str(value)

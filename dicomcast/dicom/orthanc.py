@@ -166,7 +166,7 @@ class OrthancFeed:
         return {one: uid for uid in study_uids if is_uid(uid) for one in await self._rest.lookup(uid)}
 
     async def listing(self, size: int) -> AsyncIterator[Page]:
-        """All studies, up to an empty page, or one that comes once more, where something in between takes no `since`."""
+        """All studies, up to an empty page, or one that comes once more where something takes no `since`."""
         since, before = 0, dict[str, str]()
         while (studies := await self._rest.studies(since, size)) and studies != before:
             yield await self._rest.fingerprints(studies)
