@@ -15,7 +15,7 @@ from typing import Protocol
 from dicomcast.errors import Retriable
 from dicomcast.model import Cursor, Window
 
-__all__ = ["Archive", "Inventory", "Page", "Sweeper", "fingerprint"]
+__all__ = ["Archive", "Inventory", "Page", "Sweeper", "complete", "fingerprint"]
 
 # What an archive says of some studies: a fingerprint by StudyInstanceUID.
 Page = Mapping[str, str]
@@ -122,10 +122,7 @@ class Sweeper:
         between two pages.
         """
         listed: set[str] = set()
-        async for page in archive.listing(min(size, _AT_A_TIME)):
-            if twice := page.keys() & listed:  # It stands there more than once, and each page tells of a part of it.
-                page = {**page, **await archive.still(twice)}
-            listed.update(page)
+        async for page in complete(archive, archive.listing(min(size, _AT_A_TIME)), listed):
             yield await self.news(page), False
         missing: dict[str, str] = {}
         async for uids in self._unlisted(listed):
@@ -173,6 +170,18 @@ class Sweeper:
         times = {"rest_until": now + rest, "sweep_at": now + max(self.interval, rest)}
         position = {name: value for name, value in cursor.position.items() if name not in self.baseline}
         return replace(cursor, position=position | {name: time.isoformat() for name, time in times.items()})
+
+
+async def complete(archive: Archive, pages: AsyncIterator[Page], listed: set[str]) -> AsyncIterator[Page]:
+    """Pages as they come, which are noted in `listed`; a study that comes twice is looked for alone the second time.
+
+    It stands in the archive more than once, and each page tells of a part of it: who knows one part alone would not
+    see the other go.
+    """
+    async for page in pages:
+        twice = page.keys() & listed
+        listed.update(page)
+        yield {**page, **await archive.still(twice)} if twice else page
 
 
 def _pieces(page: Page, size: int) -> Iterator[dict[str, str]]:
