@@ -14,7 +14,7 @@ from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Action, Entry, EntryState, Instance, InstanceKey, StudyDelta, StudyKey, Window
 
-__all__ = ["deltas", "group"]
+__all__ = ["deltas", "group", "is_uid"]
 
 _UIDS = {
     "StudyInstanceUID": "study_uid",
@@ -22,9 +22,13 @@ _UIDS = {
     "SOPInstanceUID": "instance_uid",
 }
 
-# Looser than PS3.5 section 9.1, as the service is, which lets letters and hyphens pass. All else, and dots alone, would
-# mean something in the path of a URL or in a search.
+# Looser than PS3.5 section 9.1, as the service is, which lets letters and hyphens pass; but not dots alone.
 _UID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9.-]{1,64}")
+
+
+def is_uid(text: str) -> bool:
+    """Whether an archive can be asked for it: all else means something in a URL, or in a search."""
+    return _UID.fullmatch(text) is not None
 
 
 def deltas(source: str, window: Window) -> list[StudyDelta]:
@@ -34,7 +38,7 @@ def deltas(source: str, window: Window) -> list[StudyDelta]:
 
 
 def _snapshot(key: StudyKey, sequence: int) -> StudyDelta:
-    if not _UID.fullmatch(key.study_uid):
+    if not is_uid(key.study_uid):
         fault = "the archive names a StudyInstanceUID that is no UID"
         return StudyDelta(StudyKey(key.source, key.partition, ""), sequences=(sequence,), fault=fault)
     return StudyDelta(key, snapshot=True, sequences=(sequence,))
@@ -47,7 +51,7 @@ def group(source: str, entries: Iterable[Entry]) -> list[StudyDelta]:
     """
     studies: dict[StudyKey, list[Entry]] = {}
     for entry in entries:
-        key = StudyKey(source, entry.partition, entry.study_uid if _UID.fullmatch(entry.study_uid) else "")
+        key = StudyKey(source, entry.partition, entry.study_uid if is_uid(entry.study_uid) else "")
         studies.setdefault(key, []).append(entry)
     return [_delta(key, entries) for key, entries in studies.items()]
 
@@ -69,7 +73,7 @@ def fault(entry: Entry) -> str:
     where = f"entry {entry.sequence} of the change feed"
     if not (entry.study_uid and entry.series_uid and entry.instance_uid):
         return f"{where} names no study, series or instance"
-    if not _UID.fullmatch(entry.study_uid):
+    if not is_uid(entry.study_uid):
         return f"{where} names a StudyInstanceUID that is no UID"
     if entry.action is Action.OTHER or entry.state is EntryState.OTHER:
         return f"{where} has an action or state that is not known"

@@ -362,21 +362,30 @@ def load_offline_settings(
 
 def effective(environ: Mapping[str, str] | None = None, *, secrets_dir: Path | None = None) -> list[Setting]:
     """List every setting with its source, secrets hidden; one that is missing is listed as not set."""
-    settings, given, problems = _read(Settings, environ, secrets_dir, missing_ok=True)
+    _, given, problems = _read(Settings, environ, secrets_dir, missing_ok=True)
     if problems:
         raise ConfigError("\n".join(problems))
-    return [_setting(name, given, settings) for name in KNOWN]
+    return [_setting(name, given) for name in KNOWN]
 
 
-def _setting(name: str, given: Mapping[str, Given], settings: Settings | None) -> Setting:
+def _derived(name: str, given: Mapping[str, Given]) -> str:
+    """A default that is made of others of its group; "" where that is not complete, as other groups need not be."""
+    group, *path = name.removeprefix(PREFIX).lower().split(DELIMITER)
+    kind = Settings.model_fields[group].annotation
+    assert kind is not None
+    try:
+        return str(reduce(getattr, path, kind(**tree(Settings, given)[group])))
+    except ValidationError:
+        return ""
+
+
+def _setting(name: str, given: Mapping[str, Given]) -> Setting:
     variable = KNOWN[name]
     if name in given:
         value = "********" if variable.secret else printed(given[name].value)
         return Setting(name, value, given[name].source)
     if variable.default in KNOWN:
-        value = _setting(variable.default, given, settings).value
-        if settings is not None:  # It may be that other setting with something more.
-            value = str(reduce(getattr, name.removeprefix(PREFIX).lower().split(DELIMITER), settings))
+        value = _derived(name, given) if _setting(variable.default, given).value else ""
         return Setting(name, value, "default" if value else "not set")
     return Setting(name, variable.default or "", "not set" if variable.default is None else "default")
 

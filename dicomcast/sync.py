@@ -33,6 +33,8 @@ _RETRIED = 8
 _AHEAD = 8
 # A study of which something stands in FHIR now.
 _THERE = (Outcome.CREATED, Outcome.UPDATED, Outcome.UNCHANGED)
+# … and one of which nothing does.
+_NOWHERE = (Outcome.DELETED, Outcome.SKIPPED)
 
 
 class Synchronizer:
@@ -196,6 +198,9 @@ class Synchronizer:
             read=_read(rows, casts),
             epoch=self._tenure.epoch,
         )
+        if self._feed.sweeps and (nowhere := {cast.key.study_uid: None for cast in casts if cast.outcome in _NOWHERE}):
+            # Else a list of studies that were never there would look like an archive that has lost them.
+            await self._store.record(self._feed.source, nowhere, epoch=self._tenure.epoch)
         _log.info("studies.settled", studies=len(casts))
         return casts
 

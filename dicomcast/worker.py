@@ -176,15 +176,23 @@ class Worker:
                     await self._do(job)
                 return
             except DicomCastError as error:
-                trouble = self._seen(error)
-                if not self._passes(trouble, job) or now() >= patience:
-                    raise trouble from None
-                await self._wait_out(trouble)
+                if not self._passes(error, job) or now() >= patience:
+                    raise
+                await self._wait_out(error)
 
-    def _seen(self, error: DicomCastError) -> DicomCastError:
-        """A peer that was itself once may show the page of a proxy while it restarts: that is no wrong setting."""
-        strange = isinstance(error, ConfigError) and not isinstance(error, SourceReset)
-        return Retriable(str(error)) if strange and self._met else error
+    async def _open(self) -> Checkpoint:
+        """Open both peers.
+
+        One that was itself once may show the page of a proxy while it restarts: that is no wrong setting then.
+        """
+        try:
+            checkpoint = await self._app.open()
+        except ConfigError as error:
+            if not self._met or isinstance(error, SourceReset):
+                raise
+            raise Retriable(str(error)) from None
+        self._met = True
+        return checkpoint
 
     def _passes(self, error: DicomCastError, job: Job) -> bool:
         """Whether waiting may help.
@@ -235,7 +243,7 @@ class Worker:
 
     async def _hand_over(self, replay: Replay, owner: str) -> None:
         """A replay beside an active worker is that worker's to do, so that each study has one writer."""
-        await self._app.open()
+        await self._open()
         keys = set(replay.keys)
         if replay.studies:
             keys.update(await self._app.synchronizer.keys_of_studies(replay.studies))
@@ -246,8 +254,7 @@ class Worker:
         _log.info("replay.handed-over", studies=len(keys), owner=owner)
 
     async def _do(self, job: Job) -> None:
-        checkpoint = await self._app.open()
-        self._met = True
+        checkpoint = await self._open()
         await self._take_stock(checkpoint)
         if self._vitals.phase is not Phase.BLOCKED:  # What it was blocked by may be there still.
             self._well()

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from dicomcast.demo.archive import DEFAULT_PARTITION, Archive
+from dicomcast.demo.archive import Archive
 from dicomcast.demo.dicom_service import dicom_service
 from dicomcast.mapping.tags import tag
 
-__all__ = ["orthanc_double"]
+__all__ = ["orthanc_double", "tags"]
 
 JSON = dict[str, Any]
 _UIDS = [tag(name) for name in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
@@ -32,6 +32,7 @@ def orthanc_double(archive: Archive, *, dicomweb: bool = True) -> Starlette:
     routes = [
         Route("/system", lambda _: JSONResponse({"ApiVersion": 16, "Version": "1.10.1", "Name": "double"})),
         Route("/changes", double.changes),
+        Route("/changes", double.empty, methods=["DELETE"]),
         Route("/studies", double.studies),
         Route("/studies/{id}/instances-tags", double.tags),
         Route("/tools/bulk-content", double.bulk, methods=["POST"]),
@@ -55,28 +56,43 @@ def _below(prefix: str, app: Any) -> Callable[[JSON, Any, Any], Awaitable[None]]
 class _Double:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._emptied = 0
+
+    def _held(self) -> dict[tuple[str, str], JSON]:
+        """What there is, by partition and SOPInstanceUID."""
+        names = [one["partitionName"] for one in self._archive.partition_list()]
+        return {(name, _text(one, _UIDS[3])): one for name in names for one in self._archive.catalogue(name)}
 
     def _instances(self) -> list[JSON]:
-        return self._archive.catalogue(DEFAULT_PARTITION)
+        return list(self._held().values())
 
     def _rows(self) -> list[tuple[int, str, str]]:
-        """(sequence, SOPInstanceUID, timestamp) of what is as the row left it."""
-        entries = self._archive.page_v1(0, 10**9, include_metadata=False)
+        """(sequence, instance, timestamp) of what is as the row left it."""
+        held, entries = self._held(), self._archive.page_v1(0, 10**9, include_metadata=False)
         return [
-            (one["sequence"], one["sopInstanceUid"], one["timestamp"]) for one in entries if one["state"] == "Current"
+            (one["sequence"], _id(held[one["partitionName"], one["sopInstanceUid"]], 4), one["timestamp"])
+            for one in entries
+            if one["state"] == "Current"
         ]
 
     async def changes(self, request: Request) -> Response:
         since, limit = (int(request.query_params[name]) for name in ("since", "limit"))
-        by_uid = {_text(one, _UIDS[3]): one for one in self._instances()}
-        rows = [row for row in self._rows() if row[0] > since]
+        rows = [row for row in self._rows() if row[0] > max(since, self._emptied)]
         told = [
-            {"Seq": sequence, "ChangeType": "NewInstance", "ResourceType": "Instance", "ID": _id(by_uid[uid], 4)}
-            for sequence, uid, _ in rows[:limit]
+            {"Seq": sequence, "ChangeType": "NewInstance", "ResourceType": "Instance", "ID": identity}
+            for sequence, identity, _ in rows[:limit]
         ]
+        last = told[-1]["Seq"] if told else self._newest()
+        return JSONResponse({"Changes": told, "Done": len(rows) <= limit, "Last": last})
+
+    async def empty(self, _: Request) -> Response:
+        """The log has no rows any more, and goes on with the next sequence."""
+        self._emptied = self._newest()
+        return JSONResponse({})
+
+    def _newest(self) -> int:
         latest = self._archive.latest_v1(include_metadata=False)
-        newest = latest["sequence"] if latest else 0
-        return JSONResponse({"Changes": told, "Done": len(rows) <= limit, "Last": told[-1]["Seq"] if told else newest})
+        return latest["sequence"] if latest else 0
 
     async def studies(self, request: Request) -> Response:
         since, limit = (int(request.query_params[name]) for name in ("since", "limit"))
@@ -95,11 +111,11 @@ class _Double:
 
     async def tags(self, request: Request) -> Response:
         chosen = [one for one in self._instances() if _id(one, 2) == request.path_params["id"]]
-        return JSONResponse({_id(one, 4): _tags(one) for one in chosen}, 200 if chosen else 404)
+        return JSONResponse({_id(one, 4): tags(one) for one in chosen}, 200 if chosen else 404)
 
     def _told(self, instances: list[JSON], level: str) -> list[JSON]:
         depth = _LEVELS[level]
-        times = {uid: time for _, uid, time in self._rows()}
+        times = {identity: time for _, identity, time in self._rows()}
         parts: dict[str, list[JSON]] = {}
         for one in instances:
             parts.setdefault(_id(one, depth), []).append(one)
@@ -110,7 +126,7 @@ class _Double:
                 "ParentStudy": _id(some[0], 2),
                 "MainDicomTags": {"StudyInstanceUID": _text(some[0], _UIDS[1])},
                 "Instances": [_id(one, 4) for one in some],
-                "LastUpdate": max(times.get(_text(one, _UIDS[3]), "") for one in some),
+                "LastUpdate": max(times.get(_id(one, 4), "") for one in some),
             }
             for identity, some in parts.items()
         ]
@@ -126,15 +142,19 @@ def _text(instance: JSON, name: str) -> str:
     return str(values[0])
 
 
-def _tags(dataset: JSON) -> JSON:
+def tags(dataset: JSON) -> JSON:
+    """A dataset as GET …/instances-tags writes it."""
     return {f"{name[:4]},{name[4:]}".lower(): _tag(element) for name, element in dataset.items()}
 
 
 def _tag(element: JSON) -> JSON:
     values = element.get("Value", [])
     if element["vr"] == "SQ":
-        return {"Type": "Sequence", "Value": [_tags(item) for item in values]}
-    if element["vr"] == "PN":
-        values = ["=".join(value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
-                  for value in values]  # fmt: skip
-    return {"Type": "String", "Value": "\\".join(map(str, values))}
+        return {"Type": "Sequence", "Value": [tags(item) for item in values]}
+    return {"Type": "String", "Value": "\\".join(map(_written, values))}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        return "=".join(value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+    return "" if value is None else str(value)

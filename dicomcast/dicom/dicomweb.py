@@ -7,6 +7,7 @@ that no search shows, such as an instance that was replaced by another, is not n
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,10 +15,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from dicomcast.dicom.refusals import met, refusals_waited_for
-from dicomcast.dicom.sweep import Page, Sweeper, fingerprint
+from dicomcast.dicom.sweep import Page, Sweeper, complete, fingerprint
 from dicomcast.dicom.wado import JSON, Dicomweb
 from dicomcast.errors import ConfigError
-from dicomcast.http import Http, dump_json
+from dicomcast.grouping import is_uid
+from dicomcast.http import Http
 from dicomcast.identity import canonical
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.tags import canonical as canonical_tags
@@ -35,6 +37,8 @@ _ASKED = ",".join(map(tag, ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedI
 # What says how to get at a study, and not what it is.
 _VOLATILE = frozenset(map(tag, ("RetrieveURL", "RetrieveAETitle", "InstanceAvailability")))
 _PAGE = 100
+# After so many pages with nothing new there is nothing behind them.
+_STALE = 3
 
 
 class DicomwebFeed:
@@ -109,7 +113,7 @@ class DicomwebFeed:
             return
         now = self._sweeper.clock()
         days = f"{now - self._recent:%Y%m%d}-{now + timedelta(days=1):%Y%m%d}"  # it is tomorrow in some places
-        async for page in self._pages({"StudyDate": days}, min(size, _PAGE)):
+        async for page in complete(self, self._pages({"StudyDate": days}, min(size, _PAGE)), set()):
             if news := await self._sweeper.news(page):
                 yield Window((), after, tuple(news), news)
 
@@ -121,24 +125,34 @@ class DicomwebFeed:
     async def still(self, study_uids: Collection[str]) -> Page:
         """What is there of some studies."""
         found: dict[str, str] = {}
-        for uid in study_uids:
+        for uid in filter(is_uid, study_uids):
             rows = await self._rows({"StudyInstanceUID": uid}, _PAGE, 0)
             found |= await self._seen([row for row in rows if row[0] == uid])
         return found
 
     async def _pages(self, query: Mapping[str, str], size: int) -> AsyncIterator[Page]:
-        """Pages up to an empty one: a short one is no end, since servers send less than they are asked for."""
-        offset, before = 0, list[tuple[str, JSON]]()
-        while rows := await self._rows(query, size, offset):
-            if [uid for uid, _ in rows] == [uid for uid, _ in before]:
-                if len(rows) == size:
-                    raise ConfigError("DICOM__KIND: this archive's QIDO-RS takes no offset, so it cannot be listed")
+        """Pages up to an empty one: a short one is no end, since servers send less than they are asked for.
+
+        Some send the last page for ever, or pages in no order: after some without anything new that is the end.
+        """
+        offset, stale, first, seen = 0, 0, list[tuple[str, JSON]](), set[str]()
+        while (rows := await self._rows(query, size, offset)) and stale < _STALE:
+            if rows == first:
+                await self._refuse_more(query, size, len(rows))
                 return  # It sent all there is at once.
-            yield await self._seen(rows)
-            offset, before = offset + len(rows), rows
+            page = await self._seen(rows)
+            yield page
+            stale = stale + 1 if page.keys() <= seen else 0
+            offset, first = offset + len(rows), first or rows
+            seen.update(page)
+
+    async def _refuse_more(self, query: Mapping[str, str], size: int, count: int) -> None:
+        """The first page came twice: that is no harm as long as nothing stands behind it."""
+        if count == size and len(await self._rows(query, size + 1, 0)) > size:
+            raise ConfigError("DICOM__KIND: this archive's QIDO-RS takes no offset, so it cannot be listed")
 
     async def _rows(self, query: Mapping[str, str], size: int, offset: int) -> list[tuple[str, JSON]]:
-        """What a search says of studies, with their UIDs; one that has none cannot be asked for."""
+        """What a search says of studies, with their UIDs, "" for one that cannot be asked for."""
         asked = {"limit": str(size), "offset": str(offset), "includefield": _ASKED}
         rows = [_tags(row) for row in await self._dicomweb.search("studies", {**query, **asked})]
         return [(Dataset(row).identifier(_UID), row) for row in rows]
@@ -148,11 +162,14 @@ class DicomwebFeed:
         facts: dict[str, list[str]] = {}
         for uid, row in rows:
             if uid:
-                said = facts.setdefault(uid, [])
-                said += [f"{name} {_text(value)}" for name, value in row.items() if name not in _VOLATILE]
-                if not Dataset(row).values(_COUNT):
-                    said += await self._dicomweb.instance_uids(uid)
+                facts[uid] = facts.get(uid, []) + await self._facts(uid, row)
         return {uid: fingerprint(some) for uid, some in facts.items()}
+
+    async def _facts(self, uid: str, row: JSON) -> list[str]:
+        facts = [f"{name} {json.dumps(value, sort_keys=True)}" for name, value in row.items() if name not in _VOLATILE]
+        if Dataset(row).values(_COUNT):
+            return facts
+        return [*facts, *await self._dicomweb.instance_uids(uid)]
 
     async def snapshot(self, key: StudyKey) -> StudyDelta:
         """The study as it is now."""
@@ -165,8 +182,3 @@ class DicomwebFeed:
 
 def _tags(row: JSON) -> JSON:
     return row if _UID in row else canonical_tags(row)
-
-
-def _text(element: object) -> str:
-    """An element in one form, whatever the order of its members."""
-    return dump_json(dict(sorted(element.items())) if isinstance(element, dict) else element).decode()

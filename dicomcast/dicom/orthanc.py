@@ -12,12 +12,13 @@ from datetime import datetime
 
 import structlog
 
-from dicomcast.dicom.orthanc_rest import Change, Changes, OrthancRest
+from dicomcast.dicom.orthanc_rest import LAST, Change, Changes, OrthancRest
 from dicomcast.dicom.orthanc_tags import dicom_json
 from dicomcast.dicom.refusals import met, refusals_waited_for
 from dicomcast.dicom.sweep import Page, Sweeper
 from dicomcast.dicom.wado import Dicomweb, instance_of
 from dicomcast.errors import ConfigError, NotFound, Retriable, SourceReset
+from dicomcast.grouping import is_uid
 from dicomcast.http import Http
 from dicomcast.identity import canonical
 from dicomcast.model import Cursor, Instance, InstanceKey, StudyDelta, StudyKey, Window
@@ -26,7 +27,6 @@ __all__ = ["OrthancFeed"]
 
 _log = structlog.get_logger()
 
-_BEYOND = 2**53  # a sequence that none has reached
 # An archive is recognised by so many rows that were read: a deletion takes single ones out of the log.
 _KNOWN = 8
 # What these report is no change of what is mapped, or was reported by a row before.
@@ -106,13 +106,13 @@ class OrthancFeed:
 
     async def latest(self) -> Cursor:
         """The newest sequence that was ever given out, whether its row is still there or not."""
-        self.newest = Cursor((await self._rest.changes(_BEYOND, 1)).last)
+        self.newest = Cursor((await self._rest.changes(LAST, 1)).last)
         return self.newest
 
     async def probe(self) -> None:
         """Ask for the newest sequence, once."""
         with refusals_waited_for():
-            self.newest = Cursor((await self._rest.changes(_BEYOND, 1, budget=0.0)).last)
+            self.newest = Cursor((await self._rest.changes(LAST, 1, budget=0.0)).last)
 
     async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
         """The changes up to the present end of the log, and what a sweep finds."""
@@ -158,19 +158,23 @@ class OrthancFeed:
     async def _seen(self, rows: list[Change]) -> Page:
         """The studies that rows are of, and their fingerprints; what is gone by now is left out."""
         resources = {row.resource for row in rows if not row.kind.startswith(_SILENT)}
-        return await self._rest.fingerprints(await self._rest.studies_of(resources))
+        studies = await self._rest.studies_of(resources)
+        return await self._rest.fingerprints(studies | await self._named(set(studies.values())))
+
+    async def _named(self, study_uids: Collection[str]) -> dict[str, str]:
+        """All that stand under these UIDs: a fingerprint of one alone would not show that another of its UID goes."""
+        return {one: uid for uid in study_uids if is_uid(uid) for one in await self._rest.lookup(uid)}
 
     async def listing(self, size: int) -> AsyncIterator[Page]:
-        """All studies."""
-        since = 0
-        while studies := await self._rest.studies(since, size):
+        """All studies, up to an empty page, or one that comes once more where something takes no `since`."""
+        since, before = 0, dict[str, str]()
+        while (studies := await self._rest.studies(since, size)) and studies != before:
             yield await self._rest.fingerprints(studies)
-            since += len(studies)
+            since, before = since + len(studies), studies
 
     async def still(self, study_uids: Collection[str]) -> Page:
         """What is there of some studies."""
-        studies = {identity: uid for uid in study_uids for identity in await self._rest.lookup(uid)}
-        return await self._rest.fingerprints(studies)
+        return await self._rest.fingerprints(await self._named(study_uids))
 
     async def snapshot(self, key: StudyKey) -> StudyDelta:
         """The study as it is now, by DICOMweb where that is there."""

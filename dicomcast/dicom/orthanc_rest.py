@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from dicomcast.dicom.sweep import fingerprint
 from dicomcast.errors import ConfigError, NotFound, NotItself
 from dicomcast.http import Answer, Http, dump_json, parse_json
 
-__all__ = ["Change", "Changes", "OrthancRest"]
+__all__ = ["LAST", "Change", "Changes", "OrthancRest"]
 
 JSON = dict[str, Any]
+
+LAST = 2**53  # a sequence that none has reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,11 @@ class OrthancRest:
         query = {"since": str(since), "limit": str(limit)}
         page = _object(await self._http.request("GET", "changes", params=query, budget=budget))
         rows, last = _values(page, Changes=list, Last=int)
-        return Changes([Change(*_values(row, Seq=int, ChangeType=str, ID=str)) for row in rows], last)
+        changes = [Change(*_values(row, Seq=int, ChangeType=str, ID=str)) for row in rows]
+        order = [since, *(row.sequence for row in changes)]
+        if any(one >= other for one, other in pairwise(order)) or max(order[-1], abs(last)) > LAST:
+            raise _strange()  # We would go round in circles, or the state store could not hold it.
+        return Changes(changes, last)
 
     async def studies(self, since: int, limit: int) -> dict[str, str]:
         """A page of all studies: StudyInstanceUID by Orthanc's id."""
@@ -110,7 +117,8 @@ def _uids(studies: list[JSON]) -> dict[str, str]:
     found = {}
     for study in studies:
         identity, tags = _values(study, ID=str, MainDicomTags=dict)
-        found[identity] = _values(tags, StudyInstanceUID=str)[0]
+        (uid,) = _values(tags, StudyInstanceUID=str)
+        found[identity] = uid if uid.isprintable() else ""  # What no store can hold nobody can ask for either.
     return found
 
 
@@ -138,7 +146,7 @@ def _json(answer: Answer) -> Any:
 def _values(row: Any, **kinds: type) -> list[Any]:
     """The members of an object, which have to be of these kinds."""
     values = [row.get(name) if isinstance(row, dict) else None for name in kinds]
-    if not all(isinstance(value, kind) for value, kind in zip(values, kinds.values(), strict=True)):
+    if not all(type(value) is kind for value, kind in zip(values, kinds.values(), strict=True)):
         raise _strange()
     return values
 

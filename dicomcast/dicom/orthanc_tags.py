@@ -7,23 +7,27 @@ A value is text in UTF-8, with a backslash between values; its VR is not told.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dicomcast.mapping.tags import has_backslashes, is_name
 
 __all__ = ["dicom_json"]
 
+_TAG = re.compile("([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})")
 # What mapped attributes never nest beyond.
 _DEPTH = 16
 
 
 def dicom_json(tags: dict[str, Any], depth: int = _DEPTH) -> dict[str, Any]:
     """A dataset of DICOM JSON (PS3.18 Annex F) without the VRs, which nobody here reads; anything gives one."""
-    return {
-        name.replace(",", "").upper(): element
-        for name, tag in tags.items()
-        if isinstance(tag, dict) and (element := _element(name.replace(",", "").upper(), tag, depth)) is not None
-    }
+    found = {}
+    for name, told in tags.items():
+        if isinstance(told, dict) and (parts := _TAG.fullmatch(name)):
+            tag = "".join(parts.groups()).upper()
+            if (element := _element(tag, told, depth)) is not None:
+                found[tag] = element
+    return found
 
 
 def _element(tag: str, told: dict[str, Any], depth: int) -> dict[str, Any] | None:

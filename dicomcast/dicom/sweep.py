@@ -15,7 +15,7 @@ from typing import Protocol
 from dicomcast.errors import Retriable
 from dicomcast.model import Cursor, Window
 
-__all__ = ["Archive", "Inventory", "Page", "Sweeper", "fingerprint"]
+__all__ = ["Archive", "Inventory", "Page", "Sweeper", "complete", "fingerprint"]
 
 # What an archive says of some studies: a fingerprint by StudyInstanceUID.
 Page = Mapping[str, str]
@@ -23,6 +23,8 @@ Page = Mapping[str, str]
 _AT_A_TIME = 100
 # Listing takes no more than a tenth of the archive's time, however large it is.
 _REST = 9
+# … and rests no longer than this: what is due later was put off by a clock that has been set since.
+_LONGEST = timedelta(days=30)
 # While a sweep goes on, the newest changes have their turn so often.
 _TURN = timedelta(seconds=10)
 
@@ -81,10 +83,11 @@ class Sweeper:
         return "baseline" in cursor.position
 
     def hasten(self, cursor: Cursor) -> Cursor:
-        """The cursor with the next sweep brought forward, though not to at once: the feed has missed something."""
+        """The cursor with the next sweep brought forward, as far as it has rested: the feed has missed something."""
         if not self.has_swept(cursor):
             return cursor
-        at = min(datetime.fromisoformat(cursor.position["sweep_at"]), self.clock() + self.interval / 12)
+        at, rest_until = (datetime.fromisoformat(cursor.position[name]) for name in ("sweep_at", "rest_until"))
+        at = min(at, max(rest_until, self.clock() + self.interval / 12))
         return replace(cursor, position={**cursor.position, "sweep_at": at.isoformat()})
 
     async def windows(self, archive: Archive, after: Cursor, size: int) -> AsyncIterator[Window]:
@@ -100,17 +103,18 @@ class Sweeper:
         turn = self.clock()
         if self._refused is not None and turn < self._refused[1]:
             raise self._refused[0]
-        if self.has_swept(here) and turn < datetime.fromisoformat(here.position["sweep_at"]):
+        if not self._is_due(here, turn):
             return
         self._spent = timedelta()
         noting = self.is_noting(here)
         async for news, gone in self._finds(archive, size):
             if news:
                 yield Window((), here, () if noting and not gone else tuple(news), news)
-            if self.clock() - turn >= _TURN:
+            if abs(self.clock() - turn) >= _TURN:
                 async for window in archive.tail(here, size):
                     yield window
                     here = window.end
+                yield Window((), here)  # Who settles them can stop, or do something else, between two windows alone.
                 turn = self.clock()
         yield Window((), self._rested(here))
 
@@ -121,8 +125,7 @@ class Sweeper:
         between two pages.
         """
         listed: set[str] = set()
-        async for page in self._timed(archive.listing(min(size, _AT_A_TIME))):
-            listed.update(page)
+        async for page in self._timed(complete(archive, archive.listing(min(size, _AT_A_TIME)), listed)):
             yield await self.news(page), False
         missing: dict[str, str] = {}
         async for uids in self._unlisted(listed):
@@ -132,6 +135,7 @@ class Sweeper:
             missing |= await self.news(there)
             missing |= dict.fromkeys((uid for uid in uids if uid not in there), "")
             self._refuse_loss(missing)
+            yield {}, True
         for some in _pieces(missing, size):
             yield some, True
 
@@ -167,11 +171,29 @@ class Sweeper:
         self._refused = error, self.clock() + self.interval
         raise error
 
+    def _is_due(self, cursor: Cursor, now: datetime) -> bool:
+        if not self.has_swept(cursor):
+            return True
+        return not now < datetime.fromisoformat(cursor.position["sweep_at"]) <= now + _LONGEST
+
     def _rested(self, cursor: Cursor) -> Cursor:
         self._refused = None
-        at = self.clock() + max(self.interval, self._spent * _REST)
+        now, rest = self.clock(), min(self._spent * _REST, _LONGEST)
+        times = {"rest_until": now + rest, "sweep_at": now + max(self.interval, rest)}
         position = {name: value for name, value in cursor.position.items() if name not in self.baseline}
-        return replace(cursor, position=position | {"sweep_at": at.isoformat()})
+        return replace(cursor, position=position | {name: time.isoformat() for name, time in times.items()})
+
+
+async def complete(archive: Archive, pages: AsyncIterator[Page], listed: set[str]) -> AsyncIterator[Page]:
+    """Pages as they come, which are noted in `listed`; a study that comes twice is looked for alone the second time.
+
+    It stands in the archive more than once, and each page tells of a part of it: who knows one part alone would not
+    see the other go.
+    """
+    async for page in pages:
+        twice = page.keys() & listed
+        listed.update(page)
+        yield {**page, **await archive.still(twice)} if twice else page
 
 
 def _pieces(page: Page, size: int) -> Iterator[dict[str, str]]:

@@ -84,6 +84,23 @@ def test_status_of_a_new_store(embedded: Embedded) -> None:
     assert not embedded.state.exists(), "who only looks makes no state file"
 
 
+def test_an_archive_without_a_feed(embedded: Embedded) -> None:
+    """It is followed, and what is not known of it is null; a replay by sequence says what can be done instead."""
+    kind = {"DICOM__KIND": "dicomweb", "DICOM__URL": f"{embedded.dicom_url}/v2"}
+    embedded.put("1.2.3")
+    embedded.run("run", "--once", "--dry-run", **kind, code=0)
+    assert embedded.studies() == {}
+    embedded.run("run", "--once", **kind, code=0)
+    assert list(embedded.studies()) == ["1.2.3"]
+    facts = embedded.run("status", "--json", **kind, code=0).json
+    known = {"settled": 1, "latest": 1, "lag_entries": None, "lag_seconds": None, "parked": 0, "feed": "ok"}
+    assert known.items() <= facts.items()
+    assert "lag entries            -\n" in embedded.run("status", **kind, code=0).out
+    refused = embedded.run("replay", "--replay-from", "1", **kind, code=78)
+    assert "name the studies with --replay-study" in refused.err
+    embedded.run("replay", "--replay-study", "1.2.3", "--strict", **kind, code=0)
+
+
 def test_parked_list_and_show(parked: Embedded) -> None:
     """Rows are listed oldest first; one that is listed has one of the studies and one of the reasons asked for."""
     rows = parked.run("parked", "list", "--json", code=0).json

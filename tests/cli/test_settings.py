@@ -133,6 +133,23 @@ def test_effective(tmp_path: Path) -> None:
     assert wanted <= set(settings)
 
 
+@pytest.mark.parametrize("kind", ["azure", "orthanc", "dicomweb"])
+@pytest.mark.parametrize("fhir", [{}, {"DICOMCAST_FHIR__URL": "https://fhir.example.com/r4"}])
+def test_where_fhir_clients_reach_an_archive(kind: str, fhir: dict[str, str]) -> None:
+    """Unless it is set: where we do, but an Orthanc below its root. It is shown so, whatever else is missing yet."""
+    public = "https://dicom.example.com" + ("/dicom-web" if kind == "orthanc" else "")
+    environ = {"DICOMCAST_DICOM__URL": "https://dicom.example.com/", "DICOMCAST_DICOM__KIND": kind, **fhir}
+    assert Setting("DICOMCAST_DICOM__PUBLIC_URL", public, "default") in effective(environ)
+    assert Setting("DICOMCAST_DICOM__PUBLIC_URL", "", "not set") in effective(
+        {**environ, "DICOMCAST_DICOM__AUTH__KIND": "basic"}  # whose user name is missing
+    )
+    assert load(DICOM__KIND=kind).dicom.public_url == public
+    told = "https://clinic.example.com/dicomweb"
+    assert load(DICOM__KIND=kind, DICOM__PUBLIC_URL=told).dicom.public_url == told
+    given = effective({**environ, "DICOMCAST_DICOM__PUBLIC_URL": told})
+    assert Setting("DICOMCAST_DICOM__PUBLIC_URL", told, "environment") in given
+
+
 def test_effective_with_nothing_set() -> None:
     """Missing settings are no reason not to show the others, and what copies a missing one is not set either."""
     settings = {each.variable: each for each in effective({})}

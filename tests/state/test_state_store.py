@@ -172,6 +172,57 @@ class TestContract:
         assert await store.parked(other) == [row("1", attempts=9)]
         assert (await store.load(other)).cursor == Cursor(99)
 
+    # --- The inventory ---
+
+    async def test_what_was_seen_is_kept(self, store: StateStore, feed: str) -> None:
+        """By study; what is noted anew replaces it, None takes it out, and "" is a note like any other."""
+        assert (await store.fingerprints(feed, ["1"]), await store.inventory(feed)) == ({}, [])
+        await store.record(feed, {"1": "a", "2": "b", "3": "c", "4": None})
+        await store.record(feed, {"2": "", "3": None, "ü'; --": "d"})
+        assert await store.fingerprints(feed, ["1", "2", "3", "4", "ü'; --"]) == {"1": "a", "2": "", "ü'; --": "d"}
+        assert await store.fingerprints(feed, []) == {}
+        assert await store.inventory(feed) == ["1", "2", "ü'; --"]
+
+    async def test_an_inventory_is_read_in_pieces(self, store: StateStore, feed: str) -> None:
+        """In one order, behind a study that may be gone by then; any number is looked up at once."""
+        uids = sorted(f"1.{number}" for number in range(2500))
+        await store.record(feed, dict.fromkeys(uids, "a"))
+        found: list[str] = []
+        while some := await store.inventory(feed, found[-1] if found else "", 400):
+            assert len(some) <= 400
+            found += some
+            await store.record(feed, {some[-1]: None})
+        assert found == uids
+        assert len(await store.inventory(feed)) == 1000
+        left = await store.fingerprints(feed, uids)
+        assert len(left) == 2500 - 7
+
+    async def test_inventories_do_not_meet(self, store: StateStore, feed: str) -> None:
+        """Two archives may hold the same study."""
+        other = feed + "/other"
+        await store.record(feed, {"1": "a", "2": "a"})
+        await store.record(other, {"1": "b"})
+        await store.record(feed, {"2": None})
+        assert await store.fingerprints(other, ["1", "2"]) == {"1": "b"}
+        assert (await store.inventory(feed), await store.inventory(other)) == (["1"], ["1"])
+
+    async def test_a_stalled_owner_notes_nothing(self, store: StateStore, feed: str) -> None:
+        """What its successor has seen since is newer."""
+        old = await store.acquire(feed, "a", NOW, MINUTE)
+        await store.record(feed, {"1": "a"}, epoch=old.epoch)
+        new = await store.acquire(feed, "b", NOW + MINUTE, MINUTE)
+        await store.record(feed, {"1": "b"}, epoch=new.epoch)
+        for seen in ({"1": "c", "2": "c"}, {"1": None}):
+            with pytest.raises(LeaseLost):
+                await store.record(feed, seen, epoch=old.epoch)
+        assert await store.fingerprints(feed, ["1", "2"]) == {"1": "b"}
+
+    async def test_noting_leaves_the_cursor(self, store: StateStore, feed: str) -> None:
+        """Neither revision nor rows change."""
+        at = await store.advance(await store.load(feed), to=CURSOR, parked=[row("1")])
+        await store.record(feed, {"1": "a"})
+        assert (await store.load(feed), await store.parked(feed)) == (at, [row("1")])
+
     # --- The lease ---
 
     async def test_of_two_owners_one_has_the_lease(self, store: StateStore, feed: str) -> None:

@@ -29,6 +29,8 @@ _T = TypeVar("_T")
 owners = st.sampled_from(["a", "b"])
 # What a window parks (with how many attempts) and what it resolves; never both.
 settled = st.dictionaries(st.sampled_from(UIDS), st.none() | st.integers(1, 9), max_size=3)
+# What is noted of studies: a fingerprint, or that they are gone.
+noted = st.dictionaries(st.sampled_from(UIDS), st.none() | st.sampled_from(["", "x", "y"]), max_size=3)
 due_times = st.integers(-3, 3)
 
 
@@ -40,6 +42,7 @@ class Model:
     revision: int = 0
     lease: Lease | None = None
     rows: dict[str, Parked] = field(default_factory=dict)
+    inventory: dict[str, str] = field(default_factory=dict)
 
     def refusal(self, epoch: int | None, revision: int | None = None) -> type[Exception] | None:
         if epoch is not None and (self.lease is None or self.lease.epoch != epoch):
@@ -149,6 +152,17 @@ class Contention(RuleBasedStateMachine):
         if refusal is None:
             self.model.write(parked, resolved)
 
+    @rule(owner=owners, seen=noted, fenced=st.booleans())
+    def note(self, owner: str, seen: dict[str, str | None], fenced: bool) -> None:
+        """What the archive was seen to hold."""
+        epoch = self.epoch(owner) if fenced else None
+        refusal = self.model.refusal(epoch)
+        with expected(refusal):
+            self.do(self.stores[owner].record(FEED, seen, epoch=epoch))
+        if refusal is None:
+            held = {**self.model.inventory, **seen}
+            self.model.inventory = {uid: mark for uid, mark in held.items() if mark is not None}
+
     @precondition(lambda self: self.backend.shared)
     @rule(owner=owners)
     def restart(self, owner: str) -> None:
@@ -177,6 +191,8 @@ class Contention(RuleBasedStateMachine):
             assert (found.cursor, found.revision) == (self.model.cursor, self.model.revision)
             assert {one.key.study_uid: one for one in self.do(store.parked(FEED))} == self.model.rows
             assert self.do(store.lease(FEED)) == self.model.lease
+            assert self.do(store.fingerprints(FEED, UIDS)) == self.model.inventory
+            assert self.do(store.inventory(FEED, "1", 1)) == sorted(self.model.inventory.keys() - {"1"})[:1]
 
     def epoch(self, owner: str) -> int:
         return self.leases[owner].epoch if owner in self.leases else 0

@@ -204,6 +204,18 @@ def test_every_instrument_is_there_with_its_value() -> None:
     assert found["dicomcast_lag_seconds"][()] >= 0
 
 
+def test_what_cannot_be_measured_is_told_as_not_known() -> None:
+    """Of an archive without a feed: null for programs, and no sample at all, which an alert would take for 0."""
+    vitals = Vitals(phase=Phase.ACTIVE, polled_at=datetime.now(UTC))
+    vitals.stock(Backlog(Cursor(10), Cursor(15), 2, 1, measurable=False))
+    with serve_health(vitals, "127.0.0.1", 0) as port:
+        status, said = facts(port, "/readyz")
+        found = samples(port)
+    assert (status, said["lag_entries"], said["lag_seconds"], said["parked"]) == (200, None, None, 2)
+    assert not {"dicomcast_lag_entries", "dicomcast_lag_seconds"} & found.keys()
+    assert (found["dicomcast_parked"], found["dicomcast_dead"]) == ({(): 2}, {(): 1})
+
+
 def test_two_in_one_process_do_not_share_instruments() -> None:
     """A test, or somebody who embeds dicomcast, has its own registry."""
     with serve_health(Vitals(windows=1), "127.0.0.1", 0) as one, serve_health(Vitals(windows=2), "127.0.0.1", 0) as two:

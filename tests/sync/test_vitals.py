@@ -27,6 +27,19 @@ def test_entries_that_are_not_settled() -> None:
     assert Backlog(Cursor(10), Cursor(7)).entries == 0
 
 
+def test_what_cannot_be_measured_is_not_known() -> None:
+    """Of an archive without a feed nobody knows what is left: that is None, and neither nothing nor everything."""
+    backlog = Backlog.of(AT_TEN, Cursor(15), [row("1")], measurable=False)
+    assert (backlog.entries, backlog.parked) == (None, 1)
+    assert backlog.seconds(NOW, NOW) is None
+    vitals = Vitals(phase=Phase.ACTIVE, polled_at=NOW)
+    vitals.stock(backlog)
+    assert vitals.lag_seconds(NOW + MINUTE) is None
+    assert vitals.caught_up_at is None
+    vitals.stock(Backlog(AT_TEN, AT_TEN))
+    assert vitals.lag_seconds(NOW + MINUTE) == 0 and vitals.caught_up_at is not None
+
+
 def test_rows_are_counted_by_whether_they_live() -> None:
     """Parked are those that are tried again, dead those that are not; the oldest of both is the oldest."""
     rows = [
