@@ -175,7 +175,11 @@ class FhirServer:
                 "POST",
                 f"{kind}/_search",
                 content=urlencode(query | {"_count": str(count)}).encode(),
-                headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": _FHIR_JSON},
+                headers={
+                    "Content-Type": "application/x-www-form-urlencoded",
+                    "Accept": _FHIR_JSON,
+                    "Cache-Control": "no-cache",  # HAPI would repeat the answer of a minute ago
+                },
             )
         except NotFound as error:  # A search finds nothing, but is always there: this is not the server that we know.
             raise Retriable(f"{error}; see FHIR__URL", peer="fhir", status=error.status) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import ExitStack
 from datetime import timedelta
@@ -142,4 +143,9 @@ async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report,
 
 
 def _show(bundle: bytes) -> None:
-    sys.stdout.buffer.write(bundle + b"\n")
+    try:
+        sys.stdout.buffer.write(bundle + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # Who reads has seen enough, as `head` has after ten lines.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit from None

@@ -25,4 +25,4 @@ def refusals_waited_for() -> Iterator[None]:
     try:
         yield
     except Rejected as error:
-        raise Retriable(f"the change feed cannot be read at present ({error})", peer="dicom") from None
+        raise Retriable(f"the archive cannot be read at present ({error})", peer="dicom") from None

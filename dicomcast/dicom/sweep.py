@@ -146,6 +146,7 @@ class Sweeper:
             self._spent += self.clock() - began
             yield page
             began = self.clock()
+        self._spent += self.clock() - began
 
     async def news(self, page: Page) -> dict[str, str]:
         """The part of a page that is not as it was seen before."""

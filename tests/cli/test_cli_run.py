@@ -251,3 +251,14 @@ def test_beside_a_worker_that_has_the_health_port(embedded: Embedded) -> None:
         ended = embedded.run("replay", "--replay-study", "1.2.3", **port, code=0)
         assert ended.err.endswith("dicomcast: 1 unchanged; 0 parked now\n")
         embedded.run("run", **port, code=78)
+
+
+def test_a_dry_run_that_nobody_reads_to_its_end(embedded: Embedded) -> None:
+    """`dicomcast run --dry-run | head`: what is left is nobody's concern, and no defect."""
+    for number in range(30):
+        embedded.put(f"1.2.{number}", PatientID=f"P{number}")
+    running = embedded.start("run", "--once", "--dry-run")
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+    assert running.process.wait(60) == 0
+    assert "defect" not in running.said and "Traceback" not in running.said
