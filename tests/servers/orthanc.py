@@ -180,7 +180,7 @@ def orthanc(
     certificate: Path | None = None,
     **config: Any,
 ) -> Iterator[Orthanc]:
-    """An Orthanc that is running; it is stopped at the end, if it still runs.
+    """An Orthanc that is running; at the end it is killed, which is quicker than to stop it.
 
     Everything of it is in `folder`. `script` is a plugin in Python, `user` a name and password without which
     it refuses, `certificate` a file in PEM with a certificate for 127.0.0.1 and its key. What else stands in
@@ -211,4 +211,4 @@ def orthanc(
     try:
         yield server
     finally:
-        server.stop()
+        server.kill()
