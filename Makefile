@@ -40,7 +40,7 @@ check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
 	$(BIN)/python docs/generate.py --check
 
 servers: tests/servers/medplum/node_modules/.installed ## Install the foreign servers that the tests run against.
-	@PATH="$$PATH:/usr/sbin" command -v Orthanc >/dev/null || echo "Orthanc comes from the system (Debian: apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-python gcc libc6-dev)"
+	@PATH="$$PATH:/usr/sbin" command -v Orthanc >/dev/null || echo "Orthanc comes from the system (Debian: apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-python gcc libc6-dev openssl)"
 
 $(VENV)/.servers: requirements/servers.txt | $(BIN)/python
 	@echo "Installing SEKMET and Node.js into .venv-servers (once) …" >&2

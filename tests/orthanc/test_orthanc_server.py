@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.made_files import ct
-from tests.servers.orthanc import Orthanc
+from tests.servers.orthanc import Orthanc, self_signed
 
 
 def test_listens_on_the_loopback_alone(start_orthanc: Callable[..., Orthanc]) -> None:
@@ -36,8 +38,12 @@ def test_content_and_port_outlive_the_process(
     assert server.lookup("2.25.1.1.1") == []
 
 
-def test_refuses_who_has_no_password(start_orthanc: Callable[..., Orthanc]) -> None:
-    """And nobody is asked for one where there is no user."""
-    server = start_orthanc(dicomweb=False, user=("worker", "secret"))
-    assert server.ask("GET", "/system")["Version"]
-    assert httpx.get(f"{server.url}/system", trust_env=False).status_code == 401
+def test_refuses_who_has_no_password(start_orthanc: Callable[..., Orthanc], tmp_path: Path) -> None:
+    """And speaks TLS with the certificate that it was given."""
+    certificate = self_signed(tmp_path)
+    server = start_orthanc(dicomweb=False, user=("worker", "secret"), certificate=certificate)
+    assert server.url.startswith("https://") and server.ask("GET", "/system")["Version"]
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    assert httpx.get(f"{server.url}/system", verify=trusting, trust_env=False).status_code == 401
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/system", trust_env=False)

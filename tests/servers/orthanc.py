@@ -18,19 +18,19 @@ import httpx
 
 from tests.servers import ATTEMPTS, ROOT, answers, free_port, skip, stop
 
-__all__ = ["JSON", "Orthanc", "orthanc", "require_orthanc"]
+__all__ = ["JSON", "Orthanc", "orthanc", "require_orthanc", "self_signed"]
 
 JSON = dict[str, Any]
 
 _PATH = f"{os.environ['PATH']}:/usr/sbin"  # where Debian puts it, which is not on everybody's PATH
 _PLUGINS = Path("/usr/share/orthanc/plugins")
 _DICOMWEB, _PYTHON = _PLUGINS / "libOrthancDicomWeb.so", _PLUGINS / "libOrthancPython.so"
-_SOURCE, _LIBRARY = Path(__file__).parent / "loopback.c", ROOT / "build" / "loopback.so"
+_SOURCE, _LIBRARY = Path(__file__).with_suffix(".c"), ROOT / "build" / "orthanc.so"
 
 
 def require_orthanc() -> None:
-    """Skip the test where Orthanc or a C compiler is not installed; where CI is set, that is a failure."""
-    for program in ("Orthanc", "cc"):
+    """Skip the test where something is not installed that it needs; where CI is set, that is a failure."""
+    for program in ("Orthanc", "cc", "openssl"):
         if not shutil.which(program, path=_PATH):
             skip(f"{program} is not installed: see CONTRIBUTING.md")
     for plugin in (_DICOMWEB, _PYTHON):
@@ -149,13 +149,23 @@ def _plural(level: str) -> str:
 
 
 def _library() -> Path:
-    """What keeps it on 127.0.0.1, compiled when it is first needed; tests that run beside may do so too."""
+    """What is preloaded, compiled when it is first needed; tests that run beside may do so too."""
     if not _LIBRARY.exists() or _LIBRARY.stat().st_mtime < _SOURCE.stat().st_mtime:
         _LIBRARY.parent.mkdir(exist_ok=True)
-        compiled = _LIBRARY.with_name(f"loopback-{uuid4().hex}.so")
+        compiled = _LIBRARY.with_name(f"{uuid4().hex}.so")
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", compiled, _SOURCE, "-ldl"], check=True)
         compiled.replace(_LIBRARY)
     return _LIBRARY
+
+
+def self_signed(folder: Path) -> Path:
+    """A new certificate for 127.0.0.1 and its key, in one file as Orthanc wants them."""
+    require_orthanc()
+    file = folder / "certificate.pem"
+    name = ("-subj", "/CN=Orthanc", "-addext", "subjectAltName=IP:127.0.0.1")
+    request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-keyout", "-", *name)
+    file.write_bytes(subprocess.run(request, check=True, capture_output=True).stdout)
+    return file
 
 
 @contextmanager
@@ -170,7 +180,7 @@ def orthanc(
     certificate: Path | None = None,
     **config: Any,
 ) -> Iterator[Orthanc]:
-    """An Orthanc that is running; it is stopped at the end, if it still runs.
+    """An Orthanc that is running; at the end it is killed, which is quicker than to stop it.
 
     Everything of it is in `folder`. `script` is a plugin in Python, `user` a name and password without which
     it refuses, `certificate` a file in PEM with a certificate for 127.0.0.1 and its key. What else stands in
@@ -201,4 +211,4 @@ def orthanc(
     try:
         yield server
     finally:
-        server.stop()
+        server.kill()

@@ -1,0 +1,206 @@
+"""Callbacks that come in another order than what they tell of, and what happens while the plugin looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.orthanc.fake_orthanc import FakeOrthanc
+from tests.servers.embedded import until
+
+
+class Plugin:
+    """The plugin in an Orthanc that is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.orthanc = FakeOrthanc({"ChangeFeed": {"Path": str(folder)}})
+        self.module = self.orthanc.load()
+        self.feed = self.module.feed
+
+    def actions(self) -> list[tuple[str, str]]:
+        """(action, instance) of each entry."""
+        entries = self.feed.page(0, 1_000_000, metadata=False)
+        assert [one["sequence"] for one in entries] == list(range(1, len(entries) + 1))
+        return [(one["action"], one["sopInstanceUid"].removeprefix("1.1.")) for one in entries]
+
+    def close(self) -> None:
+        """As a kill would."""
+        self.feed._database.close()
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Plugin]:
+    """With a file of its own."""
+    plugin = Plugin(tmp_path)
+    yield plugin
+    plugin.close()
+
+
+@pytest.mark.parametrize("first", ["stored", "deleted"])
+def test_an_overwrite_in_any_order(plugin: Plugin, first: str) -> None:
+    """That the overwritten one was deleted is told before or after the store: it is one update."""
+    orthanc = plugin.orthanc
+    orthanc.tell_stored(orthanc.store("a"))
+    orthanc.store("a")
+    told = [orthanc.tell_stored, orthanc.tell_deleted]
+    for tell in told if first == "stored" else reversed(told):
+        tell("a")
+    assert plugin.actions() == [("Create", "a"), ("Update", "a")]
+
+
+def test_a_delete_that_is_told_after_the_next_store(plugin: Plugin) -> None:
+    """The instance is there: it was overwritten, as far as anybody can see."""
+    orthanc = plugin.orthanc
+    orthanc.tell_stored(orthanc.store("a"))
+    orthanc.delete("a")
+    orthanc.tell_stored(orthanc.store("a"))
+    orthanc.tell_deleted("a")
+    assert plugin.actions() == [("Create", "a"), ("Update", "a")]
+
+
+def test_a_store_that_is_told_after_its_delete(plugin: Plugin) -> None:
+    """There is nothing to tell of; but what was there before is deleted once."""
+    orthanc = plugin.orthanc
+    orthanc.tell_stored(orthanc.store("a"))
+    for id in "ab":
+        orthanc.store(id)
+        orthanc.delete(id)
+        orthanc.tell_deleted(id)
+        orthanc.tell_stored(id)
+    assert plugin.actions() == [("Create", "a"), ("Delete", "a")]
+
+
+def test_a_store_between_the_look_and_the_entry(plugin: Plugin) -> None:
+    """It waits for the delete that is being written, and comes after it."""
+    orthanc = plugin.orthanc
+    orthanc.tell_stored(orthanc.store("a"))
+    orthanc.delete("a")
+    storing = Thread(target=orthanc.tell_stored, args="a")
+
+    def store(path: str) -> None:
+        if "a" not in orthanc.instances:
+            orthanc.store("a")
+            storing.start()
+            storing.join(0.2)  # which it does not need, if it does not wait
+            raise orthanc.OrthancException(orthanc.ErrorCode.UNKNOWN_RESOURCE, "Unknown resource")
+
+    orthanc.on_ask = store
+    orthanc.tell_deleted("a")
+    storing.join()
+    assert plugin.actions() == [("Create", "a"), ("Delete", "a"), ("Create", "a")]
+
+
+def test_what_goes_while_its_uids_are_asked(plugin: Plugin) -> None:
+    """Never was there, for the feed; and the others of a batch are written."""
+    orthanc = plugin.orthanc
+    for id in "abc":
+        orthanc.store(id)
+
+    def go(path: str) -> None:
+        if path == "/series/s" and "b" in orthanc.instances:
+            orthanc.delete("b")
+            raise orthanc.OrthancException(orthanc.ErrorCode.UNKNOWN_RESOURCE, "Unknown resource")
+
+    orthanc.on_ask = go
+    plugin.feed.settle("bac")
+    assert plugin.actions() == [("Create", "a"), ("Create", "c")]
+
+
+def test_a_failure_is_no_delete(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be settled now is found by a comparison as soon as that can be done."""
+    monkeypatch.setattr(plugin.module, "RETRY", 0.01)
+    orthanc = plugin.orthanc
+    orthanc.tell_stored(orthanc.store("a"))
+    failures = iter(range(3))
+
+    def fail(path: str) -> None:
+        if next(failures, None) is not None:
+            raise orthanc.OrthancException(orthanc.ErrorCode.DATABASE, "a patient's name")
+
+    orthanc.on_ask = fail
+    orthanc.tell_stored(orthanc.store("b"))
+    orthanc.tell_deleted("a")
+    assert plugin.actions() == [("Create", "a")]
+    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STARTED, 4, "")
+    until("b was found", lambda: plugin.actions() == [("Create", "a"), ("Create", "b")])
+    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STOPPED, 4, "")
+    assert any("OrthancException" in one for one in orthanc.said) and "patient" not in str(orthanc.said)
+
+
+def test_a_batch_that_fails_leaves_nothing(plugin: Plugin) -> None:
+    """Its sequences are given out again, so that there is no gap."""
+    orthanc = plugin.orthanc
+    for id in "ab":
+        orthanc.store(id)
+
+    def fail(path: str) -> None:
+        if path == "/instances/b":
+            raise orthanc.OrthancException(orthanc.ErrorCode.DATABASE, "")
+
+    orthanc.on_ask = fail
+    with pytest.raises(orthanc.OrthancException):
+        plugin.feed.settle("ab")
+    orthanc.on_ask = lambda path: None
+    plugin.feed.settle("ba")
+    assert plugin.actions() == [("Create", "b"), ("Create", "a")]
+
+
+def test_while_a_lost_file_is_made_anew_nobody_takes_it_for_the_feed(plugin: Plugin) -> None:
+    """Its end would be before what a client has read. When all is compared, it is what there is."""
+    plugin.orthanc.properties[plugin.module.NEWEST] = "500"
+    for read in (plugin.feed.latest, lambda *, metadata: plugin.feed.page(0, 100, metadata=metadata)):
+        with pytest.raises(plugin.module.Refused) as refused:
+            read(metadata=False)
+        assert refused.value.args[0] == 503
+    plugin.feed.compare()
+    assert plugin.feed.latest(metadata=False) is None
+    plugin.orthanc.tell_stored(plugin.orthanc.store("a"))
+    assert plugin.feed.latest(metadata=False)["sequence"] == 501
+
+
+@given(data=st.data())
+def test_a_comparison_misses_nothing_while_things_go(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Deletes move what is listed to the front, and stores come at its end, or are told of first."""
+    plugin = Plugin(tmp_path_factory.mktemp("plugin"))
+    module, orthanc = plugin.module, plugin.orthanc
+    module.PAGE, module.BATCH = 4, 2
+    names = map(str, count())
+    for _ in range(data.draw(st.integers(0, 20))):
+        orthanc.store(next(names))
+    deleted: list[str] = []
+    happening = iter(data.draw(st.lists(st.sampled_from(["nothing", "store", "overwrite", "delete"]), max_size=40)))
+
+    def happen(path: str) -> None:
+        if path.startswith("/instances?"):
+            for _ in range(data.draw(st.integers(0, 3))):
+                act(next(happening, "nothing"))
+
+    def act(what: str) -> None:
+        if what == "store":
+            orthanc.tell_stored(orthanc.store(next(names)))
+        elif what != "nothing" and orthanc.instances:
+            id = data.draw(st.sampled_from(sorted(orthanc.instances)))
+            if what == "delete":
+                deleted.append(orthanc.delete(id))
+            else:
+                orthanc.tell_stored(orthanc.store(id))
+
+    orthanc.on_ask = happen
+    plugin.feed.compare()
+    for id in deleted:
+        orthanc.tell_deleted(id)
+    there = {one["sopInstanceUid"] for one in plugin.feed.page(0, 1000, metadata=False) if one["state"] == "Current"}
+    assert there == {f"1.1.{id}" for id in orthanc.instances}
+    said = plugin.actions()
+    orthanc.on_ask = lambda path: None
+    plugin.feed.compare()
+    assert plugin.actions() == said
+    plugin.close()
