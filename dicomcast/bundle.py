@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 from dicomcast.mapping.values import JSON, without_empty
 
-__all__ = ["Method", "Write", "batches", "escape", "reference", "token", "transaction"]
+__all__ = ["Method", "Write", "batches", "escape", "reference", "token", "transaction", "weight_of"]
 
 _NAMESPACE = UUID("5a3c5d7e-52f1-5b0b-8b39-0f4b6b1f1b52")
 
@@ -72,6 +72,12 @@ def batches(writes: list[Write]) -> list[JSON]:
     """For servers without transactions: one batch for each run of one kind of resource, in the order of `writes`."""
     runs = groupby(writes, key=lambda write: write.resource["resourceType"])
     return [{"resourceType": "Bundle", "type": "batch", "entry": list(map(_entry, run))} for _, run in runs]
+
+
+def weight_of(resource: JSON) -> int:
+    """How large a resource is, roughly: 1, and 1 for each instance in it."""
+    count = resource.get("numberOfInstances")
+    return 1 + (count if isinstance(count, int) else 0)
 
 
 def _entry(write: Write) -> JSON:

@@ -14,11 +14,16 @@ __all__ = ["Capabilities", "capabilities_of", "version_of_server"]
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the CapabilityStatement says: whether there are transactions, and which types take ids of our choice."""
+    """What the CapabilityStatement says.
+
+    Whether there are transactions, which types take ids of our choice, and which have versions, so that an update of
+    what somebody else has changed is refused (R4 http.html#concurrency).
+    """
 
     version: str
     transaction: bool
     update_create: frozenset[str]
+    versioned: frozenset[str] = frozenset()
 
 
 def version_of_server(statement: JSON, base_url: str, wanted: str) -> Version:
@@ -52,8 +57,10 @@ def capabilities_of(statement: JSON, base_url: str) -> Capabilities:
     version = str(statement.get("fhirVersion", ""))
     rest: JSON = next(iter(objects(statement.get("rest"))), {})
     modes = [one.get("code") for one in objects(rest.get("interaction"))]
-    creatable = {str(one.get("type")) for one in objects(rest.get("resource")) if one.get("updateCreate") is True}
-    capabilities = Capabilities(version, "transaction" in modes, frozenset(creatable))
+    kinds = objects(rest.get("resource"))
+    versioned = {str(one.get("type")) for one in kinds if str(one.get("versioning")).startswith("versioned")}
+    creatable = {str(one.get("type")) for one in kinds if one.get("updateCreate") is True}
+    capabilities = Capabilities(version, "transaction" in modes, frozenset(creatable), frozenset(versioned))
     if not capabilities.transaction and not creatable >= {"Patient", "ImagingStudy", "Endpoint"}:
         raise ConfigError(
             f"FHIR__URL: the server at {base_url} has neither transactions nor updateCreate: "

@@ -79,12 +79,16 @@ class Caster:
         """Whether several studies may be written together at present: what they share was made sure of."""
         return self._prepared and self._together.possible
 
-    async def prepare(self, deltas: Sequence[StudyDelta]) -> None:
+    async def prepare(self, deltas: Sequence[StudyDelta], *, afresh: bool = False) -> None:
         """Forget what was seen before, and look up with few searches what casting these will ask for.
 
-        A search that fails may be one study's fault: then each looks up for itself, where that shows.
+        What we wrote ourselves a short while ago is taken to stand there still, unless it is wanted `afresh`. A search
+        that fails may be one study's fault: then each looks up for itself, where that shows.
         """
-        self._memory.clear()
+        if afresh:
+            self._memory.clear()
+        else:
+            self._memory.renew()
         self._adoptions.clear()
         self._prepared = False
         try:

@@ -19,7 +19,7 @@ from dicomcast.mapping.values import JSON
 from dicomcast.overlay import objects
 from dicomcast.versions import R4, Version
 
-__all__ = ["FhirServer", "Identifier", "Written", "has_identifier", "version_of"]
+__all__ = ["FhirServer", "Identifier", "Written", "has_identifier", "identifiers_of", "version_of"]
 
 # (system, value) of a business identifier.
 Identifier = tuple[str, str]
@@ -38,10 +38,14 @@ class Written:
     version: str
 
 
+def identifiers_of(resource: JSON) -> list[Identifier]:
+    """All business identifiers of a resource, which anyone may have written."""
+    return [(one.get("system", ""), one.get("value", "")) for one in objects(resource.get("identifier"))]
+
+
 def has_identifier(resource: JSON, identifier: Identifier) -> bool:
     """Whether a resource carries exactly this identifier: what a search returns is not taken on trust."""
-    carried = objects(resource.get("identifier"))
-    return any((one.get("system", ""), one.get("value", "")) == identifier for one in carried)
+    return identifier in identifiers_of(resource)
 
 
 class FhirServer:

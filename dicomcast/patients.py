@@ -15,7 +15,7 @@ from dicomcast.adoption import Adoptions
 from dicomcast.bundle import Method, Write, escape, reference
 from dicomcast.dicom.feed import Feed
 from dicomcast.errors import Rejected
-from dicomcast.fhir import FhirServer, Identifier, has_identifier, version_of
+from dicomcast.fhir import FhirServer, Identifier, has_identifier, identifiers_of, version_of
 from dicomcast.identity import origin_of, patient_id, patient_source, patient_spoken_for, sourced
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.disagreement import mismatches
@@ -265,11 +265,6 @@ class Patients:
         return patient(Dataset(instance.metadata), self._rules, key.study_uid)
 
 
-def _identifiers(resource: JSON) -> list[Identifier]:
-    """All that a resource carries, of any type, since anyone may have written it."""
-    return [(one.get("system", ""), one.get("value", "")) for one in objects(resource.get("identifier"))]
-
-
 def _is_other(resource: JSON, identifier: Identifier) -> bool:
     """Whether a Patient that we wrote has an identifier only from OtherPatientIDs, which may be anybody's."""
     carried = objects(resource.get("identifier"))
@@ -278,7 +273,7 @@ def _is_other(resource: JSON, identifier: Identifier) -> bool:
 
 
 def _with_identifier(existing: JSON, desired: JSON) -> JSON:
-    ours = _identifiers(desired)
+    ours = identifiers_of(desired)
     identifiers = replace_ours(
         existing.get("identifier"),
         desired["identifier"],

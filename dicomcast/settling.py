@@ -96,10 +96,13 @@ class Settler:
         self._passed = False
         self.interrupted = False
 
-    async def settle(self, tasks: Sequence[Task], *, complete: bool = False, failed_before: bool = False) -> list[Cast]:
+    async def settle(
+        self, tasks: Sequence[Task], *, complete: bool = False, failed_before: bool = False, afresh: bool = False
+    ) -> list[Cast]:
         """Cast them all; what is in hand is finished before an error ends it.
 
-        `complete` is as for `Caster.cast`. Studies that `failed_before` say nothing about the server by failing again.
+        `complete` is as for `Caster.cast`, `afresh` as for its `prepare`. Studies that `failed_before` say nothing
+        about the server by failing again.
 
         Raises:
             NonePasses: study after study fails; nobody is parked.
@@ -110,7 +113,7 @@ class Settler:
         casts, suspects = list[Cast](), list[Suspect]()
         for start in range(0, len(tasks), _AT_A_TIME):
             some = tasks[start : start + _AT_A_TIME]
-            await self._caster.prepare([task.delta for task in some if not task.delta.fault])
+            await self._caster.prepare([task.delta for task in some if not task.delta.fault], afresh=afresh)
             left = await self._attempt_together(some, complete, casts)
             await self._attempt_all(left, complete, casts, suspects, judge=not failed_before)
         if suspects and not failed_before:
@@ -162,7 +165,7 @@ class Settler:
         await _side_by_side(work, self._concurrency * _TOGETHER)
         failed = [task.delta for task in left if task.row is None and not task.delta.snapshot]
         if failed:
-            await self._caster.prepare(failed)
+            await self._caster.prepare(failed, afresh=True)
         return left
 
     async def _attempt_all(

@@ -6,12 +6,14 @@ whether the cursor moves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
+from dicomcast.ahead import ahead
 from dicomcast.casting import Caster
 from dicomcast.dicom.feed import Feed
 from dicomcast.errors import NonePasses
@@ -77,26 +79,27 @@ class Synchronizer:
         """Whether we were stopped while a write was under way, which may still come."""
         return self._settler.interrupted
 
-    async def drain(self, checkpoint: Checkpoint) -> AsyncIterator[tuple[Checkpoint, list[Cast]]]:
+    async def drain(self, checkpoint: Checkpoint) -> AsyncGenerator[tuple[Checkpoint, list[Cast]], None]:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
         whole = checkpoint.cursor.position.get("whole", 0)
         windows: list[Window] = []
         held: NonePasses | None = None
-        async for window in self._feed.windows(checkpoint.cursor, self._window):
-            windows.append(window)
-            end = replace(window.end, position={**window.end.position, "whole": whole})
-            try:
-                checkpoint, casts = await self._settle(
-                    checkpoint, replace(_joined(windows), end=end), complete=end.sequence <= whole
-                )
-            except NonePasses as error:
-                if len(windows) > _AHEAD:
-                    raise
-                held = error  # Whose trouble it is may show in the next window.
-                continue
-            windows, held = [], None
-            yield checkpoint, casts
+        async with aclosing(ahead(self._feed.windows(checkpoint.cursor, self._window))) as reading:
+            async for window in reading:
+                windows.append(window)
+                end = replace(window.end, position={**window.end.position, "whole": whole})
+                try:
+                    checkpoint, casts = await self._settle(
+                        checkpoint, replace(_joined(windows), end=end), complete=end.sequence <= whole
+                    )
+                except NonePasses as error:
+                    if len(windows) > _AHEAD:
+                        raise
+                    held = error  # Whose trouble it is may show in the next window.
+                    continue
+                windows, held = [], None
+                yield checkpoint, casts
         if held is not None:
             raise held
 
@@ -190,7 +193,7 @@ class Synchronizer:
         rows = await self._rows()
         tasks = [_task(delta, rows.get(delta.key)) for delta in some]
         await self._expect(delta.key for delta in some)
-        casts = await self._settler.settle(tasks, failed_before=failed_before)
+        casts = await self._settler.settle(tasks, failed_before=failed_before, afresh=True)
         await self._store.settle(
             self._feed.source,
             parked=_parked(casts),

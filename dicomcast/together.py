@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicomcast.bundle import Write
+from dicomcast.bundle import Write, weight_of
 from dicomcast.errors import NotTogether, Rejected, Retriable, Unauthorized
 from dicomcast.fhir import FhirServer, Written
 
@@ -54,7 +54,7 @@ class Together:
         if not self.possible:
             return await self._fhir.write(writes)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(writes, sum(map(_weight, writes)), loop.create_future())
+        waiting = _Waiting(writes, sum(weight_of(write.resource) for write in writes), loop.create_future())
         self._queue.append(waiting)
         loop.call_soon(self._start)  # and not at once, so that who is just coming can join
         try:
@@ -117,8 +117,3 @@ class Together:
 def _is_about_us(error: BaseException) -> bool:
     """Whether no study will fare better by itself: our credentials are refused."""
     return isinstance(error, Unauthorized) and error.status != 403
-
-
-def _weight(write: Write) -> int:
-    count = write.resource.get("numberOfInstances")
-    return 1 + (count if isinstance(count, int) else 0)

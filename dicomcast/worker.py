@@ -316,14 +316,15 @@ class Worker:
     async def _drain(self, checkpoint: Checkpoint) -> Checkpoint:
         """To the present end of the feed; parked studies whose time has come get their turn between the windows."""
         await self._retry_some()
-        async for settled, casts in self._app.synchronizer.drain(checkpoint):
-            checkpoint = settled
-            self._count(casts)
-            self._vitals.windows += 1
-            await self._take_stock(checkpoint)
-            if self._stop.is_set():
-                return checkpoint
-            await self._retry_some()
+        async with contextlib.aclosing(self._app.synchronizer.drain(checkpoint)) as windows:
+            async for settled, casts in windows:
+                checkpoint = settled
+                self._count(casts)
+                self._vitals.windows += 1
+                await self._take_stock(checkpoint)
+                if self._stop.is_set():
+                    return checkpoint
+                await self._retry_some()
         self._well()
         await self._take_stock(checkpoint)
         self._vitals.polled_at = datetime.now(UTC)
