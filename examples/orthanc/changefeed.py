@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
+from math import isfinite
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
@@ -258,9 +259,14 @@ def metadata_of(study: str, series: str, instance: str = "") -> list[JSON]:
     """DICOM JSON of a series or an instance; nothing if it is gone, cannot be read, or not the only one of its UID."""
     path = f"/studies/{study}/series/{series}" + (f"/instances/{instance}" if instance else "")
     try:
-        return json.loads(orthanc.RestApiGetAfterPlugins(f"{DICOMWEB}{quote(path)}/metadata"))
+        return json.loads(orthanc.RestApiGetAfterPlugins(f"{DICOMWEB}{quote(path)}/metadata"), parse_float=_finite)
     except (orthanc.OrthancException, ValueError):
         return []
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None  # There is no JSON for the other, and one would spoil a whole page.
 
 
 def metadata_of_all(instances: set[UIDs]) -> dict[UIDs, JSON | None]:
@@ -363,13 +369,8 @@ def settle(id: str) -> None:
         feed.doubt.set()
 
 
-def stored(_dicom: Any, id: str) -> None:
-    """After a store or an overwrite, and before that is answered."""
-    settle(id)
-
-
 def changed(change: int, level: int, id: str) -> None:
-    """Later, and also of the instance that an overwrite has deleted."""
+    """Some time after it has happened, and also of the instance that an overwrite has deleted."""
     if change == orthanc.ChangeType.DELETED and level == orthanc.ResourceType.INSTANCE:
         settle(id)
     elif change == orthanc.ChangeType.ORTHANC_STARTED:
@@ -389,7 +390,7 @@ CONFIG = json.loads(orthanc.GetConfiguration())
 DICOMWEB = "/" + CONFIG.get("DicomWeb", {}).get("Root", "/dicom-web/").strip("/")
 
 feed = ChangeFeed(folder())
-orthanc.RegisterOnStoredInstanceCallback(stored)
+orthanc.RegisterOnStoredInstanceCallback(lambda _dicom, instance: settle(instance))  # before the store is answered
 orthanc.RegisterOnChangeCallback(changed)
 orthanc.RegisterRestCallback("/v1/changefeed", page)
 orthanc.RegisterRestCallback("/v1/changefeed/latest", latest)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import httpx
+import orjson
 import pytest
 
 from dicomcast.dicom.ticks import ticks
@@ -58,6 +60,14 @@ def test_what_cannot_be_read_has_an_entry_without_metadata(feed: Feed) -> None:
     assert [number for number, one in enumerate(entries) if "metadata" not in one] == [7]
     assert [one["state"] for one in entries] == ["Current"] * 20
     assert feed.server.http.get("/v1/studies/2.25.1/metadata").status_code == 500
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_value_that_is_no_number_spoils_no_page(feed: Feed, value: float) -> None:
+    """JSON has none for it; Orthanc writes one that is beyond what others can read."""
+    feed.server.store(ct("2.25.1", "2.25.1.1", "2.25.1.1.1", DiffusionBValue=value))
+    (entry,) = orjson.loads(feed.server.http.get(f"/v1/changefeed?offset={feed.after}").content)
+    assert entry["metadata"]["00189087"]["Value"] == [None]
 
 
 @pytest.mark.parametrize("level", ["instance", "series", "study", "patient"])

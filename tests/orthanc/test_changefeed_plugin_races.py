@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from time import sleep
 
 import pytest
 from hypothesis import given
@@ -113,24 +114,47 @@ def test_what_goes_while_its_uids_are_asked(plugin: Plugin) -> None:
 
 
 def test_a_failure_is_no_delete(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be settled now is found by a comparison as soon as that can be done."""
+    """What cannot be settled now is found by a comparison, which is repeated until it can be done."""
     monkeypatch.setattr(plugin.module, "RETRY", 0.01)
     orthanc = plugin.orthanc
     orthanc.tell_stored(orthanc.store("a"))
-    failures = iter(range(3))
+    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STARTED, 4, "")
+    until("all was compared", lambda: orthanc.said)
+    failing = Event()
 
     def fail(path: str) -> None:
-        if next(failures, None) is not None:
+        if failing.is_set():
             raise orthanc.OrthancException(orthanc.ErrorCode.DATABASE, "a patient's name")
 
     orthanc.on_ask = fail
+    failing.set()
     orthanc.tell_stored(orthanc.store("b"))
     orthanc.tell_deleted("a")
+    until("comparisons failed", lambda: sum("failed" in one for one in orthanc.said) > 1)
     assert plugin.actions() == [("Create", "a")]
-    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STARTED, 4, "")
+    failing.clear()
     until("b was found", lambda: plugin.actions() == [("Create", "a"), ("Create", "b")])
     orthanc.OnChange(orthanc.ChangeType.ORTHANC_STOPPED, 4, "")
     assert any("OrthancException" in one for one in orthanc.said) and "patient" not in str(orthanc.said)
+
+
+def test_orthanc_is_not_asked_when_it_stops(plugin: Plugin) -> None:
+    """The comparison is not finished, but over."""
+    orthanc = plugin.orthanc
+    for number in range(5):
+        orthanc.store(str(number))
+    plugin.module.BATCH = 1
+    asked = Event()
+
+    def linger(path: str) -> None:
+        asked.set()
+        sleep(0.1)
+
+    orthanc.on_ask = linger
+    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STARTED, 4, "")
+    asked.wait()
+    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STOPPED, 4, "")
+    assert not plugin.feed.comparison.is_alive() and orthanc.said == [] and len(plugin.actions()) < 5
 
 
 def test_a_batch_that_fails_leaves_nothing(plugin: Plugin) -> None:
@@ -162,6 +186,23 @@ def test_while_a_lost_file_is_made_anew_nobody_takes_it_for_the_feed(plugin: Plu
     assert plugin.feed.latest(metadata=False) is None
     plugin.orthanc.tell_stored(plugin.orthanc.store("a"))
     assert plugin.feed.latest(metadata=False)["sequence"] == 501
+
+
+def test_a_page_that_would_begin_too_late(plugin: Plugin) -> None:
+    """As much is deleted in front as a page holds, before the second is asked for: nothing is passed over."""
+    plugin.module.PAGE = 4
+    orthanc = plugin.orthanc
+    ids = [orthanc.store(f"{number:02}") for number in range(14)]
+    pages = count()
+
+    def delete(path: str) -> None:
+        if path.startswith("/instances?") and next(pages) == 1:
+            for id in ids[:5]:
+                orthanc.delete(id)
+
+    orthanc.on_ask = delete
+    plugin.feed.compare()
+    assert {id for _, id in plugin.actions()} >= set(ids[5:])
 
 
 @given(data=st.data())

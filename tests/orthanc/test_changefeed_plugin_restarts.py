@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import httpx
@@ -16,7 +13,6 @@ import pytest
 
 from tests.made_files import ct
 from tests.orthanc.plugin import PLUGIN, Feed, with_feed
-from tests.servers.embedded import until
 from tests.servers.orthanc import orthanc
 
 
@@ -35,61 +31,6 @@ def file(study: int, instance: int = 1, **attributes: Any) -> bytes:
 def database(feed: Feed) -> Path:
     """The feed's file."""
     return feed.server.folder / "content" / "changefeed.db"
-
-
-def test_a_bulk_load_is_seen_once_across_a_kill(tmp_path: Path) -> None:
-    """1,000 instances from four senders. What was answered is there after a SIGKILL, and nothing is there twice."""
-    senders, each = 4, 250
-    waiting = [[file(sender, number) for number in range(each)] for sender in range(senders)]
-    answered: list[list[str]] = [[] for _ in range(senders)]
-    stop = Event()
-
-    def send(sender: int) -> None:
-        with (
-            httpx.Client(base_url=feed.server.url, timeout=60, trust_env=False) as http,
-            suppress(httpx.TransportError),
-        ):
-            for number in range(len(answered[sender]), each):
-                http.post("/instances", content=waiting[sender][number]).raise_for_status()
-                answered[sender].append(f"2.25.{sender}.1.{number}")
-
-    def read() -> None:
-        """Somebody reads all the time, with metadata."""
-        with (
-            httpx.Client(base_url=feed.server.url, timeout=60, trust_env=False) as http,
-            suppress(httpx.TransportError),
-        ):
-            while not stop.is_set():
-                http.get("/v1/changefeed/latest").raise_for_status()
-
-    with with_feed(tmp_path / "orthanc", overwrite=False) as feed, ThreadPoolExecutor(senders + 1) as pool:
-        reader = pool.submit(read)
-        sending = [pool.submit(send, sender) for sender in range(senders)]
-        until("half of it was answered", lambda: sum(map(len, answered)) >= senders * each // 2)
-        seen = feed.actions()
-        feed.server.kill()
-        for future in (reader, *sending):
-            future.result()
-        before = {uid for uids in answered for uid in uids}
-        feed.start()
-        found = feed.actions()
-        assert found[: len(seen)] == seen
-        assert before <= {uid for _, uid in found} and len(found) <= len(before) + senders
-        reader = pool.submit(read)
-        for future in [pool.submit(send, sender) for sender in range(senders)]:
-            future.result()
-        stop.set()
-        reader.result()
-        found = feed.actions()
-        assert {action for action, _ in found} == {"Create"} and len(found) == senders * each
-        for sender in range(senders):
-            assert [uid for _, uid in found if uid.startswith(f"2.25.{sender}.")] == answered[sender]
-        for study in range(senders):
-            feed.server.delete("study", feed.server.lookup(f"2.25.{study}")[0])
-        feed.server.kill()  # which is faster than it can tell of them
-        feed.start()
-        deleted = feed.actions()[senders * each :]
-        assert sorted(deleted) == sorted(("Delete", uid) for _, uid in found)
 
 
 def test_what_happens_without_the_plugin_is_found_at_its_start(feed: Feed) -> None:
