@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -129,6 +130,28 @@ async def test_a_parked_study_that_vanishes(harness: Scripted) -> None:
     await harness.cast()
     assert await harness.state.inventory(harness.feed.source) == ["1.3"]
     assert list(instances(harness)) == ["1.3"]
+
+
+async def test_law_2_what_was_seen_is_noted_behind_what_is_settled(
+    harness: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends between the casts and the settling: a study that was to be parked is not forgotten."""
+    harness.put("1.2", "1.2.1", "1.2.1.1", StudyDate=None)
+    harness.put("1.3", "1.3.1", "1.3.1.1", StudyDate=None)
+
+    def refuse(peer: str, request: httpx.Request) -> httpx.Response | None:
+        return httpx.Response(422) if bundle_of(peer, request, "1.2") else None
+
+    async def crashes(*_: Any, **__: Any) -> Any:
+        raise Crash
+
+    harness.instead = refuse
+    await harness.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.state, "advance", crashes)
+        await crash(harness)
+    await harness.cast()
+    assert [row.key.study_uid for row in harness.state.rows()] == ["1.2"]
 
 
 async def test_a_study_whose_removal_fails_is_removed_later(harness: Scripted) -> None:
