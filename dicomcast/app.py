@@ -16,11 +16,12 @@ from dicomcast.casting import Caster
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.dicom.feed import Feed
 from dicomcast.dry_run import DryRunServer, DryRunStore
+from dicomcast.errors import ConfigError
 from dicomcast.fhir import FhirServer
 from dicomcast.http import Http
 from dicomcast.identity import canonical
 from dicomcast.mapping.rules import Rules
-from dicomcast.model import Checkpoint, MissingId
+from dicomcast.model import Checkpoint, Cursor, MissingId
 from dicomcast.settings import (
     Auth,
     BasicAuth,
@@ -35,7 +36,7 @@ from dicomcast.settings import (
 from dicomcast.state import StateStore, open_store
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
-from dicomcast.together import Together
+from dicomcast.together import STUDIES, Together
 from dicomcast.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -67,12 +68,23 @@ class App:
             Retriable: a peer does not answer.
         """
         checkpoint = await self.store.load(self.feed.source)
+        self._refuse_other_kind(checkpoint.cursor)
         await self.feed.open(checkpoint.cursor)
         await self.fhir.open()
         cursor = checkpoint.cursor or await self.feed.start(self.start)
+        cursor = replace(cursor, position={**cursor.position, "kind": self.feed.kind})
         _log.info("fhir.open", server=self.fhir.base_url, version=self.fhir.capabilities.version)
         _log.info("feed.open", source=self.feed.source, version=self.feed.version, sequence=cursor.sequence)
         return replace(checkpoint, cursor=cursor)
+
+    def _refuse_other_kind(self, cursor: Cursor | None) -> None:
+        """The same archive followed in another way has other sequences: from there nobody knows what is new."""
+        kind = self.feed.kind if cursor is None else cursor.position.get("kind", "azure")
+        if kind != self.feed.kind:
+            raise ConfigError(
+                f"DICOM__KIND: the state store has a cursor of kind {kind}, from which {self.feed.kind} cannot go on; "
+                "give it a new STATE__URL, with which nothing is written where FHIR is right"
+            )
 
 
 def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
@@ -114,7 +126,7 @@ async def build(
             fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))
         site = rules(settings.patient, settings.mapping)
-        together = Together(fhir, at_once=settings.worker.concurrency, **({"most": 1} if dry_run is not None else {}))
+        together = Together(fhir, at_once=settings.worker.concurrency, most=STUDIES if dry_run is None else 1)
         caster = Caster(feed, fhir, site, mode=settings.patient.mode, note=vitals.report.note, together=together)
         synchronizer = Synchronizer(
             feed,

@@ -16,7 +16,17 @@ from dicomcast.adoption import Adoptions
 from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
 from dicomcast.endpoints import Endpoints
-from dicomcast.errors import Conflict, LeftOut, NotTogether, Overtaken, Rejected, Retriable, Unanswered, Unauthorized
+from dicomcast.errors import (
+    Conflict,
+    LeftOut,
+    NotTogether,
+    Overtaken,
+    ReadFirst,
+    Rejected,
+    Retriable,
+    Unanswered,
+    Unauthorized,
+)
 from dicomcast.fhir import FhirServer, Identifier, Written, version_of
 from dicomcast.http import wait_before_retry
 from dicomcast.identity import origin_of, owns, study_id
@@ -180,11 +190,11 @@ class Caster:
         # What a strict site refuses must not depend on which instances happened to come together.
         refusable = self._rules.strict and existing is not None
         if delta.instances and not delta.snapshot and (refusable or not known):
-            delta = await self._feed.snapshot(delta.key)
+            delta = await self._whole(delta.key, writer)
         if not held and not delta.instances:
             return Outcome.SKIPPED
         endpoint_reference = await self._endpoints.reference(delta.key.partition)
-        content = await self._draft(existing, delta, endpoint_reference)
+        content = await self._draft(existing, delta, endpoint_reference, writer)
         desired = patient(content.dataset, self._rules, delta.key.study_uid) if content.dataset else None
         issues = content.issues
         if content.dataset is not None and desired is None:
@@ -253,7 +263,7 @@ class Caster:
                 said = f"study {key.study_uid}: somebody else created its {kind} meanwhile"
                 raise Overtaken(said, peer="fhir", created=created)
 
-    async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str) -> Draft:
+    async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str, writer: Writer) -> Draft:
         """Draft the study, and read who speaks where the delta does not say."""
         for _ in range(3):
             content = draft(existing, delta, self._rules, endpoint_reference, self._fhir.base_url)
@@ -266,8 +276,13 @@ class Caster:
             if len(found) < len(content.missing):
                 break
             delta = replace(delta, instances={**delta.instances, **found})
-        snapshot = await self._feed.snapshot(delta.key)
+        snapshot = await self._whole(delta.key, writer)
         return draft(existing, snapshot, self._rules, endpoint_reference, self._fhir.base_url)
+
+    async def _whole(self, key: StudyKey, writer: Writer) -> StudyDelta:
+        if isinstance(writer, Together):
+            raise ReadFirst(f"study {key.study_uid} has to be read whole", peer="dicom")
+        return await self._feed.snapshot(key)
 
     async def _plan(
         self,

@@ -2,12 +2,14 @@
 
 * DicomCastError
   x ConfigError                  exit 78: an operator must change a setting; never retried
+    + Stranger                   what answers is not what the setting says, or not yet
     + SourceReset                the archive's feed is behind our cursor: it was recreated
   x Retriable(retry_after)       wait and try again: the peer is down, throttling or garbled
     + Conflict                   409, 412: forget, re-read, re-merge
       - Unanswered               a write that may have been done: look before doing it again
       - Overtaken                a create that came after somebody else's: start from the whole truth
     + NotTogether                studies that shared a transaction: each is to be cast by itself
+      - ReadFirst                a study that has to be read whole, which may be large
     + NonePasses                 study after study fails: it is nobody's own trouble
     + Unreachable                no connection came about, so nothing was sent
     + Stumbled                   500: the peer may be well, and this request's data bad; ask for something else
@@ -42,10 +44,12 @@ __all__ = [
     "NotItself",
     "NotTogether",
     "Overtaken",
+    "ReadFirst",
     "Rejected",
     "Retriable",
     "SourceReset",
     "StateError",
+    "Stranger",
     "Stumbled",
     "Unanswered",
     "Unauthorized",
@@ -69,6 +73,10 @@ class ConfigError(DicomCastError):
     """A setting is missing, misspelt, or does not fit the servers it points at."""
 
     exit_code = 78
+
+
+class Stranger(ConfigError):
+    """What answers is no such server: a wrong setting, or one that is still being started behind its proxy."""
 
 
 class SourceReset(ConfigError):
@@ -135,6 +143,10 @@ class NonePasses(Retriable):
 
 class NotTogether(Retriable):
     """A transaction of several studies failed, which says nothing of any of them."""
+
+
+class ReadFirst(NotTogether):
+    """A study has to be read whole before it is cast: only so many are in memory at once."""
 
 
 class Stumbled(Retriable):

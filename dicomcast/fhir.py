@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from dicomcast.answers import outcome_codes, refusal
 from dicomcast.bundle import Write, batches, token, transaction
 from dicomcast.capabilities import Capabilities, capabilities_of, version_of_server
-from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable, Unanswered
+from dicomcast.errors import Conflict, NotFound, NotItself, Rejected, Retriable, Stranger, Unanswered
 from dicomcast.http import Answer, Http, dump_json, parse_json
 from dicomcast.mapping.values import JSON
 from dicomcast.overlay import objects
@@ -82,7 +82,7 @@ class FhirServer:
         try:
             statement = await self._statement(budget)
         except (Rejected, NotItself) as error:
-            raise ConfigError(
+            raise Stranger(
                 f"FHIR__URL: {self._http.base_url} is not the base URL of a FHIR server ({error}). "
                 "The CapabilityStatement is expected at <FHIR__URL>/metadata."
             ) from None

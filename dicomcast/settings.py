@@ -14,11 +14,12 @@ from functools import reduce
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicomcast.durations import parse_duration
 from dicomcast.errors import ConfigError
+from dicomcast.settings_auth import Auth, BasicAuth, BearerAuth, Group, NoAuth
 from dicomcast.settings_sources import DELIMITER, PREFIX, Given, explain, printed, read, tree, variables
 from dicomcast.settings_tls import Tls, TlsFiles
 from dicomcast.settings_values import (
@@ -29,14 +30,11 @@ from dicomcast.settings_values import (
     IdentifierValue,
     Issuers,
     LogLevel,
-    Password,
     SqliteUrl,
     Start,
     StartAt,
     Timeout,
-    Token,
     Uri,
-    UserName,
     Zone,
     between,
 )
@@ -63,36 +61,6 @@ __all__ = [
     "load_offline_settings",
     "load_settings",
 ]
-
-
-class Group(BaseModel):
-    """What every group has in common: it is frozen, closed, and shows no input in its errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class NoAuth(Group):
-    """Requests go without credentials."""
-
-    kind: Literal["none"] = Field(default="none", description="How requests authenticate.")
-
-
-class BasicAuth(Group):
-    """A user name and a password (RFC 7617)."""
-
-    kind: Literal["basic"] = Field(default="basic", description="How requests authenticate.")
-    username: UserName = Field(description="The user name, for kind `basic`.")
-    password: Password = Field(description="The password, for kind `basic`.")
-
-
-class BearerAuth(Group):
-    """A token that somebody else renews (RFC 6750)."""
-
-    kind: Literal["bearer"] = Field(default="bearer", description="How requests authenticate.")
-    token: Token = Field(description="The access token, for kind `bearer`.")
-
-
-Auth = Annotated[NoAuth | BasicAuth | BearerAuth, Field(discriminator="kind")]
 
 
 def _public_url(known: Mapping[str, str]) -> str:
@@ -131,10 +99,11 @@ class DicomSettings(Group):
         description="How often an archive of kind `orthanc` or `dicomweb` is listed as a whole, to find what vanished "
         "and what nobody told. A sweep that takes long is repeated later: it has a tenth of the time.",
     )
-    vanished_limit: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        default=100,
-        description="Of so many studies a sweep believes that they vanished at once. Where more are gone nothing is "
-        "removed from FHIR, and the worker is blocked until they are back or this is raised.",
+    vanished_limit: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None,
+        description="Of so many studies a sweep believes that they vanished at once; unset, of half of those that were "
+        "seen, but of no more than 100, and of 10 in any case. Where more are gone nothing is removed from FHIR, and "
+        "the worker is blocked until they are back or this is set to more.",
     )
     public_url: HttpUrl = Field(
         default_factory=_public_url,

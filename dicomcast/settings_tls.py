@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from dicomcast.settings_auth import Group
 from dicomcast.settings_values import Written
 from dicomcast.tls import Files, check_certificates, check_key
 
@@ -22,10 +23,8 @@ PemFile = Annotated[str, Written("the path of a PEM file")]
 Certificates = Annotated[PemFile, AfterValidator(_certificates)]
 
 
-class TlsFiles(BaseModel):
+class TlsFiles(Group):
     """Certificates for a peer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     ca_file: Certificates | None = Field(
         default=None,

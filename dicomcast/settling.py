@@ -22,6 +22,7 @@ from dicomcast.errors import (
     LeftOut,
     NonePasses,
     Overtaken,
+    ReadFirst,
     Rejected,
     Retriable,
     Unauthorized,
@@ -158,7 +159,7 @@ class Settler:
                     casts.append(result)
                     continue
                 left.append(task)
-                if not isinstance(result, Rejected):
+                if not isinstance(result, Rejected | ReadFirst):
                     left.extend(waiting)
                     waiting.clear()
 

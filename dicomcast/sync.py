@@ -83,12 +83,13 @@ class Synchronizer:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
         whole = checkpoint.cursor.position.get("whole", 0)
+        kept = {"whole": whole, "kind": self._feed.kind}
         windows: list[Window] = []
         held: NonePasses | None = None
         async with aclosing(ahead(self._feed.windows(checkpoint.cursor, self._window))) as reading:
             async for window in reading:
                 windows.append(window)
-                end = replace(window.end, position={**window.end.position, "whole": whole})
+                end = replace(window.end, position={**window.end.position, **kept})
                 try:
                     checkpoint, casts = await self._settle(
                         checkpoint, replace(_joined(windows), end=end), complete=end.sequence <= whole

@@ -14,10 +14,14 @@ from dicomcast.bundle import Write, weight_of
 from dicomcast.errors import NotTogether, Rejected, Retriable, Unauthorized
 from dicomcast.fhir import FhirServer, Written
 
-__all__ = ["Together"]
+__all__ = ["STUDIES", "Together"]
 
 # In one transaction at most: studies, and what they weigh, where a resource weighs 1 and so does an instance in it.
-_STUDIES, _WEIGHT = 32, 2000
+STUDIES, _WEIGHT = 32, 2000
+# A server that refuses more is asked for so many at least, since who is refused may have been refused for one of them.
+_FEWEST = 2
+# … and for so many seconds for no more than it took.
+_CAUTION = 300.0
 
 
 @dataclass(eq=False, slots=True)
@@ -33,10 +37,11 @@ class _Waiting:
 class Together:
     """Writes to a FHIR server, `at_once` transactions at a time, of at most `most` studies."""
 
-    def __init__(self, fhir: FhirServer, *, at_once: int = 4, most: int = _STUDIES) -> None:
+    def __init__(self, fhir: FhirServer, *, at_once: int = 4, most: int = STUDIES) -> None:
         self._fhir = fhir
         self._at_once = at_once
         self._most = most
+        self._grows_at = 0.0
         self._queue: deque[_Waiting] = deque()
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -80,12 +85,18 @@ class Together:
         self._start()
 
     def _next(self) -> list[_Waiting]:
-        """Those that share the next transaction; one that is heavy goes alone."""
+        """Those that share the next transaction; one that is heavy goes alone.
+
+        No resource is in it twice: a Patient that two studies lead to, by `replaced-by`, is not theirs at once.
+        """
         some = [self._queue.popleft()]
-        weight = some[0].weight
-        while self._queue and len(some) < self._most and weight + self._queue[0].weight <= _WEIGHT:
+        weight, touched = some[0].weight, _resources(some[0])
+        while self._queue and len(some) < self._most:
+            one = self._queue[0]
+            if weight + one.weight > _WEIGHT or touched & _resources(one):
+                break
             some.append(self._queue.popleft())
-            weight += some[-1].weight
+            weight, touched = weight + one.weight, touched | _resources(one)
         return some
 
     async def _send(self, some: Sequence[_Waiting]) -> None:
@@ -97,7 +108,8 @@ class Together:
             if isinstance(error, asyncio.CancelledError):
                 raise
             return
-        self._most = min(_STUDIES, self._most + 1) if len(some) == self._most else self._most
+        if len(some) == self._most and _now() > self._grows_at:
+            self._most = min(STUDIES, self._most + 1)
         start = 0
         for one in some:
             if not one.answers.done():
@@ -106,12 +118,22 @@ class Together:
 
     def _failed(self, some: Sequence[_Waiting], error: BaseException) -> None:
         if len(some) > 1 and isinstance(error, Rejected | Retriable | Unauthorized) and not _is_about_us(error):
-            if isinstance(error, Rejected):  # Perhaps it was too much for the server.
-                self._most = max(1, len(some) // 2)
+            # Perhaps it was too much for the server, or took it too long; where it is away altogether, that shows soon.
+            if len(some) > self._most // 2:
+                self._most = max(_FEWEST, len(some) // 2)
+                self._grows_at = _now() + _CAUTION
             error = NotTogether(f"{len(some)} studies were not written together: {error}", peer="fhir")
         for one in some:
             if not one.answers.done():
                 one.answers.set_exception(error)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _resources(waiting: _Waiting) -> set[tuple[str, str]]:
+    return {(write.resource["resourceType"], write.resource["id"]) for write in waiting.writes}
 
 
 def _is_about_us(error: BaseException) -> bool:

@@ -28,6 +28,7 @@ from dicomcast.errors import (
     Retriable,
     SourceReset,
     StateError,
+    Stranger,
     Unauthorized,
 )
 from dicomcast.model import Checkpoint, Outcome, StudyKey
@@ -183,16 +184,22 @@ class Worker:
     async def _open(self) -> Checkpoint:
         """Open both peers.
 
-        One that was itself once may show the page of a proxy while it restarts: that is no wrong setting then.
+        One that was itself once may show the page of a proxy while it restarts, or before it is up when all is started
+        anew: that is no wrong setting where there is a cursor, so it is waited for.
         """
         try:
             checkpoint = await self._app.open()
+        except SourceReset:
+            raise
         except ConfigError as error:
-            if not self._met or isinstance(error, SourceReset):
-                raise
-            raise Retriable(str(error)) from None
+            if self._met or (isinstance(error, Stranger) and await self._was_followed()):
+                raise Retriable(str(error)) from None
+            raise
         self._met = True
         return checkpoint
+
+    async def _was_followed(self) -> bool:
+        return (await self._app.store.load(self._app.feed.source)).cursor is not None
 
     def _passes(self, error: DicomCastError, job: Job) -> bool:
         """Whether waiting may help.

@@ -76,8 +76,9 @@ class _Double:
         ]
 
     async def changes(self, request: Request) -> Response:
-        since, limit = (int(request.query_params[name]) for name in ("since", "limit"))
-        rows = [row for row in self._rows() if row[0] > max(since, self._emptied)]
+        newest = "last" in request.query_params
+        since, limit = (0, 1) if newest else (int(request.query_params[name]) for name in ("since", "limit"))
+        rows = [row for row in self._rows() if row[0] > max(since, self._emptied)][-1 if newest else 0 :]
         told = [
             {"Seq": sequence, "ChangeType": "NewInstance", "ResourceType": "Instance", "ID": identity}
             for sequence, identity, _ in rows[:limit]

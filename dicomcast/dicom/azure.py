@@ -37,6 +37,7 @@ class AzureFeed:
     entry of v2 must be before it is read, and how young a gap of v1 must be to be waited for.
     """
 
+    kind = "azure"
     sweeps = False
     measurable = True
 

@@ -44,6 +44,7 @@ _STALE = 3
 class DicomwebFeed:
     """One DICOMweb archive at `http`. `recent` is how far back, by StudyDate, each poll looks."""
 
+    kind = "dicomweb"
     sweeps = True
     measurable = False
     version = "DICOMweb"
@@ -116,6 +117,9 @@ class DicomwebFeed:
         async for page in complete(self, self._pages({"StudyDate": days}, min(size, _PAGE)), set()):
             if news := await self._sweeper.news(page):
                 yield Window((), after, tuple(news), news)
+
+    async def recognise(self, cursor: Cursor) -> None:
+        """A search alone does not tell one archive from another."""
 
     async def listing(self, size: int) -> AsyncIterator[Page]:
         """All studies."""

@@ -19,6 +19,10 @@ class Feed(Protocol):
         """The archive's public URL without API version: its name in ids, in `meta.source`, in the store."""
 
     @property
+    def kind(self) -> str:
+        """DICOM__KIND: another kind of feed cannot go on from its cursors."""
+
+    @property
     def sweeps(self) -> bool:
         """Whether it finds what vanished by comparing the archive with an inventory of what was seen before."""
 

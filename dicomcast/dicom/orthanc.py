@@ -36,6 +36,7 @@ _SILENT = ("Stable", "Updated")
 class OrthancFeed:
     """One Orthanc. `http` is at its root, `public_url` is the DICOMweb base URL for FHIR clients."""
 
+    kind = "orthanc"
     sweeps = True
 
     def __init__(self, http: Http, sweeper: Sweeper, *, public_url: str) -> None:
@@ -59,18 +60,21 @@ class OrthancFeed:
         if not self._root:
             _log.warning("orthanc.no-dicomweb", reason="without its DICOMweb plugin, Endpoint.address leads nowhere")
         if cursor is not None:
-            self._refuse_behind(cursor)
             with refusals_waited_for():
-                await self._recognise(cursor)
+                await self._refuse_behind(cursor)
+                await self.recognise(cursor)
             self.measurable = self._sweeper.has_swept(cursor)
 
-    def _refuse_behind(self, cursor: Cursor) -> None:
+    async def _refuse_behind(self, cursor: Cursor) -> None:
+        """One odd answer is no proof that the log ends in front of the cursor."""
+        if self.newest.sequence < cursor.sequence:
+            await self.latest()
         if self.newest.sequence < cursor.sequence:
             raise self._reset(
                 f"has given out no sequence beyond {self.newest.sequence}, and {cursor.sequence} was settled before"
             )
 
-    async def _recognise(self, cursor: Cursor) -> None:
+    async def recognise(self, cursor: Cursor) -> None:
         """Another database may have grown beyond the cursor: then other resources stand in rows that we know."""
         for sequence, resource in reversed(cursor.position.get("known", [])):
             for row in (await self._rest.changes(sequence - 1, 1)).rows:
@@ -88,13 +92,14 @@ class OrthancFeed:
     async def start(self, start: str | int | datetime) -> Cursor:
         """The newest sequence, and a sweep that casts all there is, or only takes note of it."""
         newest = (await self.latest()).sequence
+        known = {"known": [[row.sequence, row.resource] for row in await self._rest.last_rows()]}
         if start == "beginning":
-            return Cursor(newest)
+            return Cursor(newest, position=known)
         if isinstance(start, datetime):
             raise ConfigError("WORKER__START: Orthanc's times have no zone; write beginning, latest or a sequence")
         if isinstance(start, int) and start > newest + 1:
             raise ConfigError(f"WORKER__START: the change log ends at sequence {newest}, and {start} is beyond it")
-        return Cursor(max(start - 1, 0) if isinstance(start, int) else newest, position=self._sweeper.baseline)
+        return Cursor(max(start - 1, 0) if isinstance(start, int) else newest, position=known | self._sweeper.baseline)
 
     def base_url(self, partition: str) -> str:
         """The public DICOMweb base URL: an Orthanc has no partitions."""
@@ -138,11 +143,13 @@ class OrthancFeed:
         """The rows behind a cursor, a window of them at a time."""
         here = after
         while (page := await self._rest.changes(here.sequence, size)).rows:
+            if here is after:
+                await self.recognise(after)  # It may have been recreated between two polls.
             seen = await self._seen(page.rows)
             here = self._behind(here, page)
             yield Window((), here, tuple(seen), seen)
         self.newest = Cursor(page.last)
-        self._refuse_behind(here)
+        await self._refuse_behind(here)
         # The last rows were deleted. Asked once more: one that came between the rows and `last` would show now.
         if page.last > here.sequence and not (await self._rest.changes(here.sequence, size)).rows:
             yield Window((), self._sweeper.hasten(replace(here, sequence=page.last)))

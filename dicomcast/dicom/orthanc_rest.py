@@ -67,13 +67,15 @@ class OrthancRest:
     async def changes(self, since: int, limit: int, *, budget: float | None = None) -> Changes:
         """The rows behind a sequence, in order."""
         query = {"since": str(since), "limit": str(limit)}
-        page = _object(await self._http.request("GET", "changes", params=query, budget=budget))
-        rows, last = _values(page, Changes=list, Last=int)
-        changes = [Change(*_values(row, Seq=int, ChangeType=str, ID=str)) for row in rows]
+        changes, last = _changes(await self._http.request("GET", "changes", params=query, budget=budget))
         order = [since, *(row.sequence for row in changes)]
         if any(one >= other for one, other in pairwise(order)) or max(order[-1], abs(last)) > LAST:
             raise _strange()  # We would go round in circles, or the state store could not hold it.
         return Changes(changes, last)
+
+    async def last_rows(self) -> list[Change]:
+        """The newest row that is still in the log, if there is any."""
+        return _changes(await self._http.request("GET", "changes", params={"last": "true"}))[0]
 
     async def studies(self, since: int, limit: int) -> dict[str, str]:
         """A page of all studies: StudyInstanceUID by Orthanc's id."""
@@ -102,7 +104,9 @@ class OrthancRest:
 
     async def tags(self, study: str) -> list[JSON]:
         """The tags of all instances of a study."""
-        answer = await self._http.request("GET", f"studies/{study}/instances-tags")
+        # The id is a digest of the PatientID and a UID, so a short record number can be guessed from it.
+        shown = "studies/[id]/instances-tags"
+        answer = await self._http.request("GET", f"studies/{study}/instances-tags", shown=shown)
         return [tags for tags in _object(answer).values() if isinstance(tags, dict)]
 
     async def _bulk(self, resources: Iterable[str], level: str) -> list[JSON]:
@@ -111,6 +115,11 @@ class OrthancRest:
             return []
         wanted = {"Resources": resources, "Level": level, "Full": False, "Metadata": False}
         return _objects(await self._http.request("POST", "tools/bulk-content", content=dump_json(wanted)))
+
+
+def _changes(answer: Answer) -> tuple[list[Change], int]:
+    rows, last = _values(_object(answer), Changes=list, Last=int)
+    return [Change(*_values(row, Seq=int, ChangeType=str, ID=str)) for row in rows], last
 
 
 def _uids(studies: list[JSON]) -> dict[str, str]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dicomcast.errors import ConfigError, NotItself, Rejected, Retriable
+from dicomcast.errors import NotItself, Rejected, Retriable, Stranger
 
 __all__ = ["met", "refusals_waited_for"]
 
 
 @contextmanager
 def met(base_url: str, what: str) -> Iterator[None]:
-    """The first meeting: who refuses, or answers something else, is not what DICOM__URL should be; `what` says so."""
+    """The first meeting: who refuses, or answers something else, is not what DICOM__URL should be; `what` says so.
+
+    Raises:
+        Stranger: that.
+    """
     try:
         yield
     except (Rejected, NotItself) as error:
-        raise ConfigError(f"DICOM__URL: {base_url} {what} ({error})") from None
+        raise Stranger(f"DICOM__URL: {base_url} {what} ({error})") from None
 
 
 @contextmanager

@@ -21,6 +21,8 @@ __all__ = ["Archive", "Inventory", "Page", "Sweeper", "complete", "fingerprint"]
 Page = Mapping[str, str]
 
 _AT_A_TIME = 100
+# As many as this, and no more, may vanish from an archive of any size.
+_HANDFUL, _MOST = 10, 100
 # Listing takes no more than a tenth of the archive's time, however large it is.
 _REST = 9
 # … and rests no longer than this: what is due later was put off by a clock that has been set since.
@@ -51,18 +53,26 @@ class Archive(Protocol):
     async def still(self, study_uids: Collection[str]) -> Page:
         """What it holds of some studies now; those that are gone are left out."""
 
+    async def recognise(self, cursor: Cursor) -> None:
+        """Make sure that it is the one that was read up to `cursor`, where it shows.
+
+        Raises:
+            SourceReset: it is another one.
+        """
+
 
 @dataclass(slots=True)
 class Sweeper:
     """Sweeps the archive of the feed `source`, not before `interval` has passed since the last time.
 
     Of `limit` studies it is believed that they vanished at once; more than that are taken for an archive in trouble.
+    Without one that is half of what was seen, but never more than a hundred or less than a handful.
     """
 
     inventory: Inventory
     source: str
     interval: timedelta = timedelta(hours=1)
-    limit: int = 100
+    limit: int | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     # Why the last sweep was not believed, and until when it is not repeated.
     _refused: tuple[Retriable, datetime] | None = None
@@ -107,9 +117,11 @@ class Sweeper:
             return
         self._spent = timedelta()
         noting = self.is_noting(here)
-        async for news, gone in self._finds(archive, size):
+        await archive.recognise(here)
+        async for news, known in self._finds(archive, size):
             if news:
-                yield Window((), here, () if noting and not gone else tuple(news), news)
+                # Note is taken of what is new to us; what is not as we have seen it before is cast all the same.
+                yield Window((), here, tuple(uid for uid in news if uid in known or not noting), news)
             if abs(self.clock() - turn) >= _TURN:
                 async for window in archive.tail(here, size):
                     yield window
@@ -118,26 +130,36 @@ class Sweeper:
                 turn = self.clock()
         yield Window((), self._rested(here))
 
-    async def _finds(self, archive: Archive, size: int) -> AsyncIterator[tuple[dict[str, str], bool]]:
-        """What is not as it was seen before, and whether that is because it was not listed; {} to give the tail a turn.
+    async def _finds(self, archive: Archive, size: int) -> AsyncIterator[tuple[dict[str, str], Collection[str]]]:
+        """What is not as it was seen before, and which of it was seen at all; {} to give the tail a turn.
 
         A study that was not listed may be there all the same: where others come and go meanwhile, one slips through
         between two pages.
         """
         listed: set[str] = set()
         async for page in self._timed(complete(archive, archive.listing(min(size, _AT_A_TIME)), listed)):
-            yield await self.news(page), False
+            known = await self.inventory.fingerprints(self.source, list(page))
+            yield _news(page, known), known
+        async for missing in self._missing(archive, listed, size):
+            yield missing, missing
+
+    async def _missing(self, archive: Archive, listed: Collection[str], size: int) -> AsyncIterator[dict[str, str]]:
+        """What was seen before and is not listed: gone, or there all the same."""
         missing: dict[str, str] = {}
+        held = len(listed)
         async for uids in self._unlisted(listed):
             began = self.clock()
             there = await archive.still(uids)
             self._spent += self.clock() - began
             missing |= await self.news(there)
             missing |= dict.fromkeys((uid for uid in uids if uid not in there), "")
-            self._refuse_loss(missing)
-            yield {}, True
+            self._refuse_loss(missing, _MOST if self.limit is None else self.limit)
+            held += len(uids)
+            yield {}
+        if self.limit is None:
+            self._refuse_loss(missing, max(_HANDFUL, held // 2))
         for some in _pieces(missing, size):
-            yield some, True
+            yield some
 
     async def _timed(self, pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         """The pages, while the time is taken that the archive needs for them."""
@@ -150,8 +172,7 @@ class Sweeper:
 
     async def news(self, page: Page) -> dict[str, str]:
         """The part of a page that is not as it was seen before."""
-        known = await self.inventory.fingerprints(self.source, list(page))
-        return {uid: seen for uid, seen in page.items() if known.get(uid) != seen}
+        return _news(page, await self.inventory.fingerprints(self.source, list(page)))
 
     async def _unlisted(self, listed: Collection[str]) -> AsyncIterator[list[str]]:
         after = ""
@@ -161,12 +182,12 @@ class Sweeper:
                 yield unlisted[start : start + _AT_A_TIME]
             after = held[-1]
 
-    def _refuse_loss(self, missing: Page) -> None:
-        if sum(not seen for seen in missing.values()) <= self.limit:
+    def _refuse_loss(self, missing: Page, limit: int) -> None:
+        if sum(not seen for seen in missing.values()) <= limit:
             return
         error = Retriable(
-            f"the archive no longer holds more than {self.limit} of the studies that were read from it: is it whole? "
-            "Nothing was removed from FHIR. If they are meant to be gone, raise DICOM__VANISHED_LIMIT",
+            f"the archive no longer holds more than {limit} of the studies that were read from it: is it whole? "
+            "Nothing was removed from FHIR. If they are meant to be gone, set DICOM__VANISHED_LIMIT to more",
             peer="dicom",
         )
         self._refused = error, self.clock() + self.interval
@@ -195,6 +216,10 @@ async def complete(archive: Archive, pages: AsyncIterator[Page], listed: set[str
         twice = page.keys() & listed
         listed.update(page)
         yield {**page, **await archive.still(twice)} if twice else page
+
+
+def _news(page: Page, known: Page) -> dict[str, str]:
+    return {uid: seen for uid, seen in page.items() if known.get(uid) != seen}
 
 
 def _pieces(page: Page, size: int) -> Iterator[dict[str, str]]:

@@ -36,7 +36,7 @@ def open_file(path: str, schema: Sequence[str], *, read_only: bool = False) -> s
         database.execute("PRAGMA synchronous = FULL")
         _refuse_damage(database)
         with transaction(database):
-            _migrate(database, path, schema)
+            _migrate(database, path, schema, temporarily=read_only)
     except BaseException:
         database.close()
         raise
@@ -64,7 +64,8 @@ def _refuse_damage(database: sqlite3.Connection) -> None:
         raise error
 
 
-def _migrate(database: sqlite3.Connection, path: str, schema: Sequence[str]) -> None:
+def _migrate(database: sqlite3.Connection, path: str, schema: Sequence[str], *, temporarily: bool) -> None:
+    """Add what a file of an older version lacks; `temporarily` for who only looks, beside a worker of that version."""
     version = len(schema)
     found = database.execute("PRAGMA user_version").fetchone()[0]
     if found > version:
@@ -73,8 +74,9 @@ def _migrate(database: sqlite3.Connection, path: str, schema: Sequence[str]) -> 
         if not found and database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise ConfigError(f"STATE__URL: {path} is the database of something else; give dicomcast a file of its own")
         for statement in filter(str.strip, ";".join(schema[found:]).split(";")):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {version}")
+            database.execute(statement.replace("CREATE TABLE", "CREATE TEMP TABLE") if temporarily else statement)
+        if not temporarily:
+            database.execute(f"PRAGMA user_version = {version}")
 
 
 def _refuse_network_share(path: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from dicomcast.errors import ConfigError
 from dicomcast.settings_sources import SECRETS_DIR
 from tests.examples.variables import EXAMPLES, loaded, unknown
 
@@ -52,9 +51,8 @@ def test_the_state_is_where_the_service_may_write() -> None:
 
 
 def test_what_a_restart_does_not_mend_is_not_restarted() -> None:
-    """A wrong setting and a wrong command line; what is waited for, and a defect, may be."""
-    [codes] = values("RestartPreventExitStatus")
-    assert set(codes.split()) == {"2", str(ConfigError.exit_code)}
+    """A wrong command line alone: what looks like a wrong setting may be a server that is still being started."""
+    assert values("RestartPreventExitStatus") == ["2"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
