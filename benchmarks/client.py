@@ -1,4 +1,4 @@
-"""What the contenders beside dicomcast share: its HTTP client library and its parser, so that these are no difference."""
+"""What the contenders beside dicomcast share: its HTTP client library and its parser, so that these tell nothing."""
 
 from __future__ import annotations
 

@@ -42,9 +42,7 @@ class Cost:
         return Cost(*(min(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)))
 
 
-def run(
-    contender: Contender, servers: Servers, folder: Path, settings: Mapping[str, str]
-) -> Cost:
+def run(contender: Contender, servers: Servers, folder: Path, settings: Mapping[str, str]) -> Cost:
     """Run one to the end of the feed; `folder` is for its files, `settings` are dicomcast's without their prefix.
 
     Raises:
