@@ -25,18 +25,18 @@ def report(results: Results, works: Sequence[Workload]) -> str:
     return "\n\n".join(
         [
             machine,
-            "**How many times as much as dicomcast**: the predecessor, and the floor's part of the processor time",
+            "How many times as much the predecessor needs as dicomcast, and dicomcast as the floor:",
             _table(_RATIOS, (_ratios(results, work) for work in works)),
-            "**Each of them**",
+            "What each of them needs:",
             _table(_COSTS, (row for work in works for row in _costs(results, work))),
-            "**What was wanted**",
+            "What was wanted:",
             _table(["", "wanted", "measured", "met"], wanted),
         ]
     )
 
 
-_RATIOS = ["", "requests", "sent", "received", "time", "processor", "floor's processor time after start-up, times"]
-_COSTS = ["", "", "requests", "MB sent", "MB received", "s", "s of processor", "ms of processor per instance", "MB"]
+_RATIOS = ["", "requests", "sent", "received", "time", "processor", "dicomcast / floor, processor after start-up"]
+_COSTS = ["", "", "requests", "MB sent", "MB received", "s", "s of processor", "µs of it an instance", "MB of memory"]
 
 
 def _criterion(one: Criterion) -> list[str]:
@@ -57,14 +57,16 @@ def _ratios(results: Results, work: Workload) -> list[str]:
 
 
 def _costs(results: Results, work: Workload) -> Iterator[list[str]]:
+    title = work.title
     for contender in Contender:
         figure = results.get((work.name, contender))
         if figure is not None:
             each = _NONE
             if work.feed.sizes:
                 start = results["empty", contender].cost.cpu
-                each = f"{(figure.cost.cpu - start) * 1000 / len(work.feed):.3f}"
-            yield [work.title if contender is _A else "", str(contender), *_row(figure, each)]
+                each = f"{(figure.cost.cpu - start) * 1e6 / len(work.feed):,.0f}"
+            yield [title, str(contender), *_row(figure, each)]
+            title = ""
 
 
 def _row(figure: Figure, each: str) -> list[str]:

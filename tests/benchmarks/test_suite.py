@@ -15,7 +15,7 @@ from benchmarks.servers import Servers, servers
 from benchmarks.suite import measure
 from benchmarks.workloads import Sizes, workloads
 
-TINY = Sizes(study=6, studies=3, backlog=30, latency=0.001, windows=3, of_the_slow=2, of_the_long=2)
+TINY = Sizes(study=20, studies=3, backlog=30, latency=0.001, windows=4, of_the_slow=2, of_the_long=2)
 
 
 def expected(feed: Feed) -> set[tuple[str, str, str]]:
@@ -36,9 +36,10 @@ def test_whole_suite() -> None:
             assert bool(figure.counts["bundles"]) == bool(work.feed.sizes)
             assert min(figure.cost.sent, figure.cost.received, figure.cost.cpu, figure.cost.memory) > 0
     # Two requests a page, the last of which is empty, and four an entry.
-    assert results["study", Contender.PREDECESSOR].cost.requests == 2 * 2 + 4 * 6
+    assert results["study", Contender.PREDECESSOR].cost.requests == 2 * (2 + 1) + 4 * 20
     assert results["double", Contender.PREDECESSOR].scaled
-    assert results["double", Contender.PREDECESSOR].cost.requests == pytest.approx(2 * 3 + 4 * 12, abs=4)
+    assert results["double", Contender.PREDECESSOR].cost.requests == 2 * (4 + 1) + 4 * 40
+    assert results["trickle", Contender.DICOMCAST].counts["versions"] == 4
     assert ("tenth", Contender.PREDECESSOR) not in results
     text = report(results, works)
     assert all(work.title in text for work in works)
