@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks.contenders import Contender, Cost
+from benchmarks.contenders import Contender
 from benchmarks.suite import Figure, Results
 from benchmarks.verdict import Criterion, after_start, criteria
 from benchmarks.workloads import Workload
@@ -46,13 +46,13 @@ def _criterion(one: Criterion) -> list[str]:
 
 def _ratios(results: Results, work: Workload) -> list[str]:
     mine, theirs = results[work.name, _B].cost, results.get((work.name, _A))
-    floor = after_start(results, work.name, _C, _cpu)
+    floor = after_start(results, work.name, _C)
     mark = "≈ " if theirs and theirs.scaled else ""
     names = ("requests", "sent", "received", "wall", "cpu")
     times = [
         f"{mark}{_number(getattr(theirs.cost, name) / getattr(mine, name))}" if theirs else _NONE for name in names
     ]
-    above = f"{after_start(results, work.name, _B, _cpu) / floor:.1f}" if work.feed.sizes and floor > 0 else _NONE
+    above = f"{after_start(results, work.name, _B) / floor:.1f}" if work.feed.sizes and floor > 0 else _NONE
     return [work.title, *times, above]
 
 
@@ -63,8 +63,7 @@ def _costs(results: Results, work: Workload) -> Iterator[list[str]]:
         if figure is not None:
             each = _NONE
             if work.feed.sizes:
-                start = results["empty", contender].cost.cpu
-                each = f"{(figure.cost.cpu - start) * 1e6 / len(work.feed):,.0f}"
+                each = f"{after_start(results, work.name, contender) * 1e6 / len(work.feed):,.0f}"
             yield [title, str(contender), *_row(figure, each)]
             title = ""
 
@@ -79,10 +78,6 @@ def _row(figure: Figure, each: str) -> list[str]:
 def _number(value: float) -> str:
     """Three digits that matter, or all before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _cpu(cost: Cost) -> float:
-    return cost.cpu
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks.contenders import Contender, Cost
+from benchmarks.contenders import Contender
 from benchmarks.suite import Results
 from benchmarks.workloads import Workload
 
-__all__ = ["Criterion", "after_start", "criteria", "ratio"]
+__all__ = ["Criterion", "after_start", "criteria"]
 
 _A, _B, _C = Contender.PREDECESSOR, Contender.DICOMCAST, Contender.FLOOR
 
@@ -30,14 +30,16 @@ class Criterion:
         return self.measured >= self.wanted if self.least else self.measured <= self.wanted
 
 
-def ratio(results: Results, work: str, of: Callable[[Cost], float], over: Contender, under: Contender) -> float:
-    """How many times as much one contender needs as another."""
-    return of(results[work, over].cost) / of(results[work, under].cost)
+def _less(results: Results, work: str, figure: str) -> float:
+    """How many times as much the predecessor needs."""
+    theirs, mine = (getattr(results[work, one].cost, figure) for one in (_A, _B))
+    return float(theirs / mine)
 
 
-def after_start(results: Results, work: str, contender: Contender, of: Callable[[Cost], float]) -> float:
+def after_start(results: Results, work: str, contender: Contender, figure: str = "cpu") -> float:
     """A figure without what the same contender needs on an empty feed."""
-    return of(results[work, contender].cost) - of(results["empty", contender].cost)
+    whole, start = (getattr(results[one, contender].cost, figure) for one in (work, "empty"))
+    return float(whole - start)
 
 
 def criteria(results: Results, works: Mapping[str, Workload]) -> Iterator[Criterion]:
@@ -46,13 +48,13 @@ def criteria(results: Results, works: Mapping[str, Workload]) -> Iterator[Criter
     mine = results["study", _B].cost
     yield Criterion(f"{study}: requests", 40, mine.requests, "{:.0f}")
     yield Criterion(f"{study}: MB sent", 1.5, mine.sent / 1e6, "{:.2f}")
-    yield Criterion(f"{study}: requests less", 200, ratio(results, "study", _requests, _A, _B), times, least=True)
-    yield Criterion(f"{study}: bytes sent less", 140, ratio(results, "study", _sent, _A, _B), times, least=True)
+    yield Criterion(f"{study}: requests less", 200, _less(results, "study", "requests"), times, least=True)
+    yield Criterion(f"{study}: bytes sent less", 140, _less(results, "study", "sent"), times, least=True)
     for work, wanted in (("study", 40), ("small", 8), ("far", 60)):
-        faster = ratio(results, work, _wall, _A, _B)
+        faster = _less(results, work, "wall")
         yield Criterion(f"{works[work].title}: faster", wanted, faster, times, least=True)
-    for what, of in (("time", _wall), ("processor time", _cpu)):
-        growth = after_start(results, "double", _B, of) / after_start(results, "study", _B, of)
+    for what, figure in (("time", "wall"), ("processor time", "cpu")):
+        growth = after_start(results, "double", _B, figure) / after_start(results, "study", _B, figure)
         yield Criterion(f"twice the instances of a study: {what} after start-up", 2.1, growth, "{:.2f}x")
     trickle = works["trickle"]
     windows = len(trickle.feed) // int(trickle.settings["WORKER__WINDOW"])
@@ -61,25 +63,9 @@ def criteria(results: Results, works: Mapping[str, Workload]) -> Iterator[Criter
     again = counts["read_back"] + counts["metadata"]
     yield Criterion(f"{trickle.title}: studies and metadata read again", 0, again, "{:.0f}")
     for work in ("study", "small", "backlog"):
-        more = after_start(results, work, _B, _cpu) / after_start(results, work, _C, _cpu)
+        more = after_start(results, work, _B) / after_start(results, work, _C)
         yield Criterion(f"{works[work].title}: processor time after start-up, of the floor's", 2.5, more, "{:.1f}x")
     yield Criterion("cold start, seconds", 0.6, results["empty", _B].cost.wall, "{:.2f}")
     yield Criterion(f"{works['backlog'].title}: MB of memory", 150, results["backlog", _B].cost.memory, "{:.0f}")
     flat = results["backlog", _B].cost.memory / results["tenth", _B].cost.memory
     yield Criterion("memory of ten times the backlog", 1.1, flat, "{:.2f}x")
-
-
-def _requests(cost: Cost) -> float:
-    return cost.requests
-
-
-def _sent(cost: Cost) -> float:
-    return cost.sent
-
-
-def _wall(cost: Cost) -> float:
-    return cost.wall
-
-
-def _cpu(cost: Cost) -> float:
-    return cost.cpu

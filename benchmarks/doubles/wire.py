@@ -16,7 +16,14 @@ import orjson
 __all__ = ["Answer", "Double", "Traffic", "run"]
 
 _CONTROL = "/control/"
-_PHRASES = {200: "OK", 201: "Created", 204: "No Content", 400: "Bad Request", 404: "Not Found", 412: "Conflict"}
+_PHRASES = {
+    200: "OK",
+    201: "Created",
+    204: "No Content",
+    400: "Bad Request",
+    404: "Not Found",
+    412: "Precondition Failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
