@@ -53,8 +53,9 @@ tests/servers/medplum/node_modules/.installed: tests/servers/medplum/package-loc
 	PATH="$(CURDIR)/.venv-servers/bin:$$PATH" npm ci --silent --no-audit --no-fund --prefix tests/servers/medplum
 	@touch $@
 
-bench: $(VENV)/.dev ## Measure, as ratios within one run.
+bench: $(VENV)/.dev ## Measure, as ratios within one run (FULL=1: scale nothing; WRITE=1: into the docs).
 	$(BIN)/python benchmarks/mapping.py
+	$(BIN)/python -m benchmarks $(if $(FULL),--full) $(if $(WRITE),--write)
 
 soak: $(VENV)/.dev ## The property tests, and the command killed and paused at random, for long.
 	DICOMCAST_TEST_PROFILE=soak $(BIN)/pytest --timeout 3600 \
