@@ -86,7 +86,9 @@ class Synchronizer:
         kept = {"whole": whole, "kind": self._feed.kind}
         windows: list[Window] = []
         held: NonePasses | None = None
-        async with aclosing(ahead(self._feed.windows(checkpoint.cursor, self._window))) as reading:
+        reading = self._feed.windows(checkpoint.cursor, self._window)
+        # A sweep compares with what is settled, so it must not be read ahead.
+        async with aclosing(reading if self._feed.sweeps else ahead(reading)) as reading:
             async for window in reading:
                 windows.append(window)
                 end = replace(window.end, position={**window.end.position, **kept})

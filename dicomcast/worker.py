@@ -236,7 +236,9 @@ class Worker:
             if not job.tail:
                 said += "; it gets the replay once it has renewed its lease"
             if self._vitals.enter(Phase.STANDBY, said):
-                _log.info("worker.standby", reason=said)
+                _log.info("worker.standby", reason=said, lease_until=first.expires_at.isoformat(timespec="seconds"))
+            if job.ends:  # What is said if its time is over before anything else happens.
+                self._trouble = LeaseLost(said)
             await self._sleep(min(tenure.ttl.total_seconds() / 3, 5.0))
             lease = await tenure.take()
             if tenure.held or self._stop.is_set():
@@ -246,6 +248,8 @@ class Worker:
                 return False
             if now() >= patience:
                 raise LeaseLost(f"{said}; its lease runs until {lease.expires_at:%H:%M:%S} UTC unless it is renewed")
+        if tenure.held:
+            self._trouble = None
         return tenure.held
 
     async def _hand_over(self, replay: Replay, owner: str) -> None:

@@ -56,6 +56,9 @@ class Shelf:
         self.now += timedelta(seconds=self.seconds)
         return {uid: self.studies[uid] for uid in study_uids if uid in self.studies}
 
+    async def recognise(self, cursor: Cursor) -> None:
+        """There is but one."""
+
     # What a state store does.
 
     async def fingerprints(self, feed: str, study_uids: Collection[str]) -> dict[str, str]:

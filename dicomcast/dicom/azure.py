@@ -7,7 +7,7 @@ version 2. A cursor goes on in the version that wrote it, for as long as that is
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -181,7 +181,7 @@ class AzureFeed:
         name = self._partition(partition)
         return f"{self.version}/partitions/{quote(name, safe='')}" if name else self.version
 
-    async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+    async def windows(self, after: Cursor, size: int) -> AsyncGenerator[Window, None]:
         """Windows up to the present end of the feed."""
         with refusals_waited_for():
             answer = await self._latest()

@@ -8,7 +8,7 @@ that no search shows, such as an instance that was replaced by another, is not n
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -92,7 +92,7 @@ class DicomwebFeed:
         with refusals_waited_for():
             await self._dicomweb.search("studies", {"limit": "1"}, budget=0.0)
 
-    async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+    async def windows(self, after: Cursor, size: int) -> AsyncGenerator[Window, None]:
         """What differs from what was seen before; the sequence counts it."""
         with refusals_waited_for():
             noticed = after.sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import Protocol
 
@@ -52,7 +52,7 @@ class Feed(Protocol):
     def base_url(self, partition: str) -> str:
         """The public DICOMweb base URL of a partition."""
 
-    def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+    def windows(self, after: Cursor, size: int) -> AsyncGenerator[Window, None]:
         """Windows of `size` entries from `after` to the present end of the feed, which ends the iteration.
 
         A window is smaller only where what is to be read ends, and may be empty then: its cursor counts all the same.

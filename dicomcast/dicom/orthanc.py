@@ -6,7 +6,7 @@ takes the earlier rows of what it deletes out of it; so what vanished is found b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import replace
 from datetime import datetime
 
@@ -119,7 +119,7 @@ class OrthancFeed:
         with refusals_waited_for():
             self.newest = Cursor((await self._rest.changes(LAST, 1, budget=0.0)).last)
 
-    async def windows(self, after: Cursor, size: int) -> AsyncIterator[Window]:
+    async def windows(self, after: Cursor, size: int) -> AsyncGenerator[Window, None]:
         """The changes up to the present end of the log, and what a sweep finds."""
         with refusals_waited_for():
             async for window in self._sweeper.windows(self, after, size):

@@ -96,7 +96,7 @@ class Sweeper:
         """The cursor with the next sweep brought forward, as far as it has rested: the feed has missed something."""
         if not self.has_swept(cursor):
             return cursor
-        at, rest_until = (datetime.fromisoformat(cursor.position[name]) for name in ("sweep_at", "rest_until"))
+        at, rest_until = _times(cursor, "sweep_at", "rest_until")
         at = min(at, max(rest_until, self.clock() + self.interval / 12))
         return replace(cursor, position={**cursor.position, "sweep_at": at.isoformat()})
 
@@ -196,12 +196,14 @@ class Sweeper:
     def _is_due(self, cursor: Cursor, now: datetime) -> bool:
         if not self.has_swept(cursor):
             return True
-        return not now < datetime.fromisoformat(cursor.position["sweep_at"]) <= now + _LONGEST
+        at, rest_until, swept_at = _times(cursor, "sweep_at", "rest_until", "swept_at")
+        # An interval that was made shorter since holds from now on.
+        return not now < min(at, max(rest_until, swept_at + self.interval)) <= now + _LONGEST
 
     def _rested(self, cursor: Cursor) -> Cursor:
         self._refused = None
         now, rest = self.clock(), min(self._spent * _REST, _LONGEST)
-        times = {"rest_until": now + rest, "sweep_at": now + max(self.interval, rest)}
+        times = {"swept_at": now, "rest_until": now + rest, "sweep_at": now + max(self.interval, rest)}
         position = {name: value for name, value in cursor.position.items() if name not in self.baseline}
         return replace(cursor, position=position | {name: time.isoformat() for name, time in times.items()})
 
@@ -216,6 +218,10 @@ async def complete(archive: Archive, pages: AsyncIterator[Page], listed: set[str
         twice = page.keys() & listed
         listed.update(page)
         yield {**page, **await archive.still(twice)} if twice else page
+
+
+def _times(cursor: Cursor, *names: str) -> list[datetime]:
+    return [datetime.fromisoformat(cursor.position[name]) for name in names]
 
 
 def _news(page: Page, known: Page) -> dict[str, str]:

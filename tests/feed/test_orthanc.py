@@ -107,4 +107,4 @@ async def test_a_cursor_does_not_grow(harness: Scripted) -> None:
     await harness.cast()
     cursor = await cursor_of(harness)
     assert len(cursor.position["known"]) == 8
-    assert cursor.position.keys() == {"known", "rest_until", "sweep_at", "whole"}
+    assert cursor.position.keys() == {"kind", "known", "rest_until", "sweep_at", "swept_at", "whole"}

@@ -68,6 +68,7 @@ async def test_a_study_that_comes_back_and_goes_again(harness: Scripted) -> None
             harness.put("1.2", "1.2.1", "1.2.1.1")
 
     harness.before = before
+    harness.restart()  # so that FHIR is asked what stands there
     await harness.cast()
     assert looked and list(instances(harness)) == ["1.2"]
     harness.archive.delete(PARTITION, "1.2")
