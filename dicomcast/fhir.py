@@ -124,8 +124,10 @@ class FhirServer:
         wanted = sorted(found)
         for start in range(0, len(wanted), _SEARCHED_AT_ONCE):
             some = wanted[start : start + _SEARCHED_AT_ONCE]
+            among = set(some)
             for resource in await self._find(kind, some):
-                exact = [identifier for identifier in some if has_identifier(resource, identifier)]
+                carried = identifiers_of(resource)
+                exact = [one for one in carried if _is_text(one) and one in among]
                 near.update(() if exact else some)
                 for identifier in exact:
                     if resource not in found[identifier]:
@@ -253,6 +255,11 @@ class FhirServer:
                 raise _unanswered(error) from None
             raise
         return [_written(response) for response in responses]
+
+
+def _is_text(identifier: Identifier) -> bool:
+    """Others may have written anything there."""
+    return all(isinstance(part, str) for part in identifier)
 
 
 def _unanswered(error: Retriable) -> Unanswered:

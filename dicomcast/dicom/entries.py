@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from dicomcast.dicom.ticks import ticks
 from dicomcast.errors import NotItself, Retriable
@@ -14,7 +14,8 @@ from dicomcast.model import Action, Entry, EntryState
 
 __all__ = ["entries", "entry"]
 
-_Enum = TypeVar("_Enum", Action, EntryState)
+_ACTIONS = {one.value: one for one in Action}
+_STATES = {one.value: one for one in EntryState}
 
 
 def entries(page: Any) -> Iterator[Entry]:
@@ -48,8 +49,8 @@ def entry(row: Any) -> Entry:
         study_uid=_text(fields.get("studyinstanceuid")),
         series_uid=_text(fields.get("seriesinstanceuid")),
         instance_uid=_text(fields.get("sopinstanceuid")),
-        action=_member(Action, fields.get("action"), Action.OTHER),
-        state=_member(EntryState, fields.get("state"), EntryState.OTHER),
+        action=_ACTIONS.get(_text(fields.get("action")).lower(), Action.OTHER),
+        state=_STATES.get(_text(fields.get("state")).lower(), EntryState.OTHER),
         timestamp=timestamp,
         metadata=select(metadata) if isinstance(metadata, dict) else None,
     )
@@ -58,8 +59,3 @@ def entry(row: Any) -> Entry:
 def _text(value: Any) -> str:
     # A lone surrogate fits in no URL, request or row, and what is left of a damaged UID may be another's.
     return clean(value) if isinstance(value, str) and not is_damaged(value) else ""
-
-
-def _member(kind: type[_Enum], value: Any, other: _Enum) -> _Enum:
-    name = _text(value).lower()
-    return kind(name) if name in set(kind) else other
