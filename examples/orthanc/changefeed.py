@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import orthanc
 
@@ -31,7 +32,7 @@ NEWEST = 7401
 # How many instances are looked at while a store has to wait, and how many IDs are listed at once.
 BATCH, PAGE = 100, 10_000
 FEW = 10  # If more instances of a series are wanted at once, all of it is read.
-RETRY = 10.0  # Seconds between comparisons that fail.
+RETRY = 10.0  # Seconds until what failed is tried again.
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS entry (
@@ -44,16 +45,17 @@ SCHEMA = """
     CREATE INDEX IF NOT EXISTS instance_by_uids ON instance (study, series, sop);
 """
 
-# Entries, and what has become of their instances since.
+# Entries as they are sent, with what has become of their instances since.
 ENTRIES = """
-    SELECT entry.*,
-        NOT EXISTS (
-            SELECT 1 FROM instance WHERE (study, series, sop) = (entry.study, entry.series, entry.sop)
-        ) AS deleted,
-        EXISTS (
-            SELECT 1 FROM entry AS later
-            WHERE (study, series, sop) = (entry.study, entry.series, entry.sop) AND later.sequence > entry.sequence
-        ) AS replaced
+    SELECT sequence, study AS studyInstanceUid, series AS seriesInstanceUid, sop AS sopInstanceUid, action, timestamp,
+        CASE
+            WHEN (study, series, sop) NOT IN (SELECT study, series, sop FROM instance) THEN 'Deleted'
+            WHEN EXISTS (
+                SELECT 1 FROM entry AS later
+                WHERE (study, series, sop) = (entry.study, entry.series, entry.sop) AND later.sequence > entry.sequence
+            ) THEN 'Replaced'
+            ELSE 'Current'
+        END AS state
     FROM entry
 """
 
@@ -72,20 +74,22 @@ class ChangeFeed:
         self._database.executescript(SCHEMA)
         self.doubt, self._stopping = Event(), Event()
         self.comparison = Thread(target=self._compare_when_in_doubt, daemon=True)
-        self._compared = False
+        self._compared, self._unsettled = False, set[str]()
 
     @cached_property
     def _remembered(self) -> int:
         """The newest sequence by Orthanc's own index: more than ours if our file was lost, or came from a backup."""
         return int(orthanc.GetGlobalProperty(NEWEST, "0"))
 
-    def settle(self, ids: Iterable[str]) -> int:
+    def settle(self, ids: Sequence[str]) -> int:
         """Look at these instances, and write what has changed. It is on the disk when the number of entries returns."""
         with self._lock:
+            self._unsettled.update(ids)
             with self._database:
                 entries = sum([self._look(id) for id in ids])
             if entries:
                 orthanc.SetGlobalProperty(NEWEST, str(self._newest()))
+            self._unsettled.difference_update(ids)
         return entries
 
     def _look(self, id: str) -> bool:
@@ -94,7 +98,7 @@ class ChangeFeed:
         if (known and known["file"]) == (now and now["FileUuid"]):
             return False
         try:
-            uids = _uids(known) if known else uids_of(now)
+            uids = known[1:4] if known else (*series_uids(now["ParentSeries"]), now["MainDicomTags"]["SOPInstanceUID"])
         except Gone:
             return False  # Since we looked; and it never was in the feed.
         # Two patients may have the same UIDs: an instance is created with the first of them, and deleted with the last.
@@ -103,11 +107,23 @@ class ChangeFeed:
             self._database.execute("REPLACE INTO instance VALUES (?, ?, ?, ?, ?)", (id, *uids, now["FileUuid"]))
         else:
             self._database.execute("DELETE FROM instance WHERE id = ?", (id,))
-        action = ("Update" if had else "Create") if now or self._has(uids) else "Delete"
+        self._write(uids, had)
+        return True
+
+    def _write(self, uids: UIDs, had: bool) -> None:
+        action = ("Update" if had else "Create") if self._has(uids) else "Delete"
         sequence = max(self._newest(), self._remembered) + 1
         timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}0Z"
         self._database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", (sequence, *uids, action, timestamp))
-        return True
+
+    def _catch_up(self) -> None:
+        """Do not end before what clients have read: say the last again, or delete something that nobody ever had."""
+        with self._lock:
+            if self._newest() < self._remembered:
+                last = self._database.execute("SELECT * FROM entry ORDER BY sequence DESC LIMIT 1").fetchone()
+                with self._database:
+                    self._write(last[1:4] if last else (f"2.25.{uuid4().int}",) * 3, had=True)
+                orthanc.SetGlobalProperty(NEWEST, str(self._newest()))
 
     def _has(self, uids: Sequence[str]) -> bool:
         equal = " AND ".join(f"{column} = ?" for column, _ in zip(("study", "series", "sop"), uids, strict=False))
@@ -124,15 +140,16 @@ class ChangeFeed:
 
     def latest(self, *, metadata: bool) -> JSON | None:
         """The newest entry, None if there is none."""
-        return first(self._read("ORDER BY sequence DESC LIMIT 1", (), metadata))
+        return next(iter(self._read("ORDER BY sequence DESC LIMIT 1", (), metadata)), None)
 
     def _read(self, which: str, bounds: tuple[int, ...], metadata: bool) -> list[JSON]:
         with self._lock:
-            if self._newest() < self._remembered and not self._compared:
+            if self._newest() < self._remembered:
                 raise Refused(503, "The change feed is being made anew.")
             rows = self._database.execute(ENTRIES + which, bounds).fetchall()
-        found = metadata_of_all({_uids(row) for row in rows if metadata and not row["deleted"]})
-        return [_entry(row, found.get(_uids(row))) for row in rows]
+        found = metadata_of_all({row[1:4] for row in rows if metadata and row["state"] != "Deleted"})
+        entries = [(dict(row), found.get(row[1:4])) for row in rows]
+        return [entry | {"metadata": one} if one else entry for entry, one in entries]
 
     def has(self, uids: Sequence[str]) -> bool:
         """Whether there is anything, as far as we know, of a study's UID, a series', and an instance's."""
@@ -142,15 +159,21 @@ class ChangeFeed:
     # The comparison with what Orthanc has, in a thread of its own; what happens meanwhile is settled in between
 
     def _compare_when_in_doubt(self) -> None:
+        said = ""
         self.doubt.set()
         while self.doubt.wait() and not self._stopping.is_set():
             self.doubt.clear()
             try:
-                self.compare()
+                left = self.compare()
+                failed = f"instances that cannot be looked at: {left}" if left else ""
             except Exception as error:
-                orthanc.LogError(f"Change feed: the comparison failed ({type(error).__name__}), and is to be repeated")
+                failed = f"the comparison failed ({type(error).__name__})"
+            if failed:
+                if failed != said:  # Once is enough.
+                    orthanc.LogError(f"Change feed: {failed}; to be tried again")
                 self.doubt.set()
                 self._stopping.wait(RETRY)
+            said = failed
 
     def stop(self) -> None:
         """Return when Orthanc is not asked any more."""
@@ -158,52 +181,42 @@ class ChangeFeed:
         self.doubt.set()
         self.comparison.join()
 
-    def compare(self) -> None:
-        """Look at all instances that Orthanc had, and at all that it has."""
+    def compare(self) -> int:
+        """Look at all instances that Orthanc had, and at all that it has; after that at those that could not be."""
         missed = 0
         for ids in self._in_question():
-            if self._stopping.is_set():
-                return
-            missed += self.settle(ids)
+            for start in range(0, len(ids), BATCH):
+                if self._stopping.is_set():
+                    return 0
+                missed += self._settle_what_can_be(ids[start : start + BATCH])
+        self._catch_up()
+        if missed or not self._compared:
+            orthanc.LogWarning(f"Change feed: compared with what Orthanc has; {missed} entries had been missed")
         self._compared = True
-        orthanc.LogWarning(f"Change feed: compared with what Orthanc has; {missed} entries had been missed")
+        with self._lock:
+            return len(self._unsettled)
+
+    def _settle_what_can_be(self, ids: list[str]) -> int:
+        try:
+            return self.settle(ids)
+        except (orthanc.OrthancException, LookupError, ValueError):
+            ask("/instances?since=0&limit=1")  # If that fails too, it is none of these instances' own trouble.
+            return sum(self._settle_what_can_be([id]) for id in ids) if len(ids) > 1 else 0
 
     def _in_question(self) -> Iterator[list[str]]:
+        if self._compared:
+            yield list(self._unsettled)
+            return
         ids = [""]
         while ids := self._ids("id > ? ORDER BY id LIMIT ?", ids[-1], BATCH):
             yield ids
         for page in listed():
             known = set(self._ids("id IN (SELECT value FROM json_each(?))", json.dumps(page)))
-            unknown = [id for id in page if id not in known]
-            for start in range(0, len(unknown), BATCH):
-                yield unknown[start : start + BATCH]
+            yield [id for id in page if id not in known]
 
     def _ids(self, which: str, *values: str | int) -> list[str]:
         with self._lock:
             return [id for (id,) in self._database.execute(f"SELECT id FROM instance WHERE {which}", values)]
-
-
-def _uids(row: sqlite3.Row) -> UIDs:
-    return row["study"], row["series"], row["sop"]
-
-
-def _entry(row: sqlite3.Row, metadata: JSON | None) -> JSON:
-    """An entry as it is sent."""
-    sent: JSON = {
-        "sequence": row["sequence"],
-        "studyInstanceUid": row["study"],
-        "seriesInstanceUid": row["series"],
-        "sopInstanceUid": row["sop"],
-        "action": row["action"],
-        "timestamp": row["timestamp"],
-        "state": "Deleted" if row["deleted"] else "Replaced" if row["replaced"] else "Current",
-    }
-    return sent | {"metadata": metadata} if metadata else sent
-
-
-def first(found: list[Any]) -> Any:
-    """The first, None if there is none."""
-    return found[0] if found else None
 
 
 # What Orthanc has
@@ -223,13 +236,8 @@ def ask(path: str) -> Any:
         raise
 
 
-def uids_of(instance: JSON) -> UIDs:
-    """The UIDs of an instance by what the REST API says of it."""
-    return *uids_of_series(instance["ParentSeries"]), instance["MainDicomTags"]["SOPInstanceUID"]
-
-
 @lru_cache(maxsize=1000)
-def uids_of_series(id: str) -> tuple[str, str]:
+def series_uids(id: str) -> tuple[str, str]:
     """The UIDs that an ID was made of. In a large series it takes long to ask for them, but they never change."""
     study, series = ask(f"/series/{id}/study"), ask(f"/series/{id}")
     if not (study and series):
@@ -277,7 +285,7 @@ def metadata_of_all(instances: set[UIDs]) -> dict[UIDs, JSON | None]:
         whole = metadata_of(*series) if len(sops) > FEW else []
         by_sop = {one["00080018"]["Value"][0]: one for one in whole}
         for sop in sops:
-            found[*series, sop] = by_sop.get(sop) or first(metadata_of(*series, sop))
+            found[*series, sop] = by_sop.get(sop) or next(iter(metadata_of(*series, sop)), None)
     return found
 
 
@@ -307,35 +315,27 @@ def get(handler: Callable[[Any, str, JSON], None]) -> Callable[..., None]:
 
 def parameter(request: JSON, name: str, default: str, pattern: str) -> str:
     """A parameter of the query, by its name in any case."""
-    values = [value.lower() for given, value in request["get"].items() if given.lower() == name.lower()]
-    value = first(values) if values else default
+    values = (value.lower() for given, value in request["get"].items() if given.lower() == name.lower())
+    value = next(values, default)
     if not re.fullmatch(pattern, value):
         raise Refused(400, f"The query parameter '{name}' is invalid.")
     return value
 
 
-def include_metadata(request: JSON) -> bool:
-    """Whether the entries are to have metadata."""
-    return parameter(request, "includeMetadata", "true", "true|false") == "true"
-
-
 @get
-def page(output: Any, _path: str, request: JSON) -> None:
-    """`/v1/changefeed`."""
-    offset = int(parameter(request, "offset", "0", "[0-9]{1,18}"))
-    limit = int(parameter(request, "limit", "10", "[1-9][0-9]?|100"))
-    entries = feed.page(offset, limit, metadata=include_metadata(request))
-    output.AnswerBuffer(json.dumps(entries), "application/json")
-
-
-@get
-def latest(output: Any, _path: str, request: JSON) -> None:
-    """`/v1/changefeed/latest`."""
-    entry = feed.latest(metadata=include_metadata(request))
-    if entry:
-        output.AnswerBuffer(json.dumps(entry), "application/json")
+def changefeed(output: Any, path: str, request: JSON) -> None:
+    """`/v1/changefeed` and `/v1/changefeed/latest`."""
+    metadata = parameter(request, "includeMetadata", "true", "true|false") == "true"
+    if path.endswith("/latest"):
+        answer: Any = feed.latest(metadata=metadata)
     else:
+        offset = int(parameter(request, "offset", "0", "[0-9]{1,18}"))
+        limit = int(parameter(request, "limit", "10", "[1-9][0-9]?|100"))
+        answer = feed.page(offset, limit, metadata=metadata)
+    if answer is None:
         output.SendHttpStatusCode(204)
+    else:
+        output.AnswerBuffer(json.dumps(answer), "application/json")
 
 
 @get
@@ -365,7 +365,7 @@ def settle(id: str) -> None:
     try:
         feed.settle([id])
     except Exception as error:
-        orthanc.LogError(f"Change feed: instance {id} is left to a comparison ({type(error).__name__})")
+        orthanc.LogError(f"Change feed: an instance is left to a comparison ({type(error).__name__})")
         feed.doubt.set()
 
 
@@ -392,8 +392,7 @@ DICOMWEB = "/" + CONFIG.get("DicomWeb", {}).get("Root", "/dicom-web/").strip("/"
 feed = ChangeFeed(folder())
 orthanc.RegisterOnStoredInstanceCallback(lambda _dicom, instance: settle(instance))  # before the store is answered
 orthanc.RegisterOnChangeCallback(changed)
-orthanc.RegisterRestCallback("/v1/changefeed", page)
-orthanc.RegisterRestCallback("/v1/changefeed/latest", latest)
+orthanc.RegisterRestCallback("/v1/changefeed(?:/latest)?", changefeed)
 if DICOMWEB != "/v1":
     orthanc.RegisterRestCallback("/v1/(?:studies/.+/metadata|studies|series|instances)", dicomweb)
     orthanc.RegisterRestCallback("/v1/studies/.+", elsewhere)

@@ -1,11 +1,13 @@
-"""One Orthanc with the plugin for the tests that do not stop it."""
+"""The plugin: in one Orthanc for all tests that do not stop it, and in none."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.orthanc.fake_orthanc import Plugin
 from tests.orthanc.plugin import Feed, with_feed
 from tests.servers.embedded import until
 
@@ -26,3 +28,11 @@ def feed(shared_feed: Feed) -> Feed:
         server.delete("patient", patient)
     until("all was gone", lambda: all(one["state"] == "Deleted" for one in shared_feed.entries()))
     return Feed(server, len(shared_feed.entries()))
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Plugin]:
+    """In an Orthanc that is none, with a file of its own."""
+    plugin = Plugin(tmp_path / "feed")
+    yield plugin
+    plugin.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 from tests.orthanc.plugin import PLUGIN
 
-__all__ = ["FakeOrthanc"]
+__all__ = ["FakeOrthanc", "Plugin"]
 
 
 class FakeOrthanc:
@@ -115,3 +116,27 @@ class FakeOrthanc:
         self.said.append(text)
 
     LogError = LogWarning
+
+
+class Plugin:
+    """The plugin in an Orthanc that is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.orthanc = FakeOrthanc({"ChangeFeed": {"Path": str(folder)}})
+        self.load()
+
+    def load(self) -> None:
+        """Load it, as a start of Orthanc would."""
+        self.module = self.orthanc.load()
+        self.feed = self.module.feed
+
+    def actions(self) -> list[tuple[str, str]]:
+        """(action, instance) of each entry."""
+        entries = self.feed.page(0, 1_000_000, metadata=False)
+        assert [one["sequence"] for one in entries] == list(range(1, len(entries) + 1))
+        return [(one["action"], one["sopInstanceUid"].removeprefix("1.1.")) for one in entries]
+
+    def close(self) -> None:
+        """As a kill would."""
+        self.feed._database.close()

@@ -60,3 +60,22 @@ def test_a_lost_file_is_got_over_and_a_lost_orthanc_refused(tmp_path: Path) -> N
         feed.server.store(ct("2.25.3", "2.25.3.1", "2.25.3.1.1"))
         assert "this is not the archive that was read" in run(servers, feed, code=78)
         assert set(servers.studies()) == {"2.25.1"}
+
+
+def test_a_lost_file_of_an_orthanc_that_is_empty_by_now_is_got_over(tmp_path: Path) -> None:
+    """What is written in order not to end before what was read makes nothing, and nothing is parked for it."""
+    with with_feed(tmp_path / "orthanc") as feed, embedded_servers(tmp_path) as servers:
+        feed.server.store(ct("2.25.1", "2.25.1.1", "2.25.1.1.1"))
+        feed.server.delete("study", feed.server.lookup("2.25.1")[0])
+        feed.once(2)
+        run(servers, feed)
+        feed.server.stop()
+        (feed.server.folder / "content" / "changefeed.db").unlink()
+        feed.after = 2
+        feed.start()
+        assert [one["state"] for one in feed.once(1)] == ["Deleted"]
+        run(servers, feed)
+        assert servers.studies() == {} and servers.run("parked", "list", code=0).out == "nothing is parked\n"
+        feed.server.store(ct("2.25.2", "2.25.2.1", "2.25.2.1.1"))
+        run(servers, feed)
+        assert set(servers.studies()) == {"2.25.2"}

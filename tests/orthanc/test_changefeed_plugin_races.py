@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from threading import Event, Thread
 from time import sleep
 
@@ -12,35 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.orthanc.fake_orthanc import FakeOrthanc
-from tests.servers.embedded import until
-
-
-class Plugin:
-    """The plugin in an Orthanc that is none."""
-
-    def __init__(self, folder: Path) -> None:
-        self.orthanc = FakeOrthanc({"ChangeFeed": {"Path": str(folder)}})
-        self.module = self.orthanc.load()
-        self.feed = self.module.feed
-
-    def actions(self) -> list[tuple[str, str]]:
-        """(action, instance) of each entry."""
-        entries = self.feed.page(0, 1_000_000, metadata=False)
-        assert [one["sequence"] for one in entries] == list(range(1, len(entries) + 1))
-        return [(one["action"], one["sopInstanceUid"].removeprefix("1.1.")) for one in entries]
-
-    def close(self) -> None:
-        """As a kill would."""
-        self.feed._database.close()
-
-
-@pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[Plugin]:
-    """With a file of its own."""
-    plugin = Plugin(tmp_path)
-    yield plugin
-    plugin.close()
+from tests.orthanc.fake_orthanc import Plugin
 
 
 @pytest.mark.parametrize("first", ["stored", "deleted"])
@@ -113,31 +83,6 @@ def test_what_goes_while_its_uids_are_asked(plugin: Plugin) -> None:
     assert plugin.actions() == [("Create", "a"), ("Create", "c")]
 
 
-def test_a_failure_is_no_delete(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be settled now is found by a comparison, which is repeated until it can be done."""
-    monkeypatch.setattr(plugin.module, "RETRY", 0.01)
-    orthanc = plugin.orthanc
-    orthanc.tell_stored(orthanc.store("a"))
-    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STARTED, 4, "")
-    until("all was compared", lambda: orthanc.said)
-    failing = Event()
-
-    def fail(path: str) -> None:
-        if failing.is_set():
-            raise orthanc.OrthancException(orthanc.ErrorCode.DATABASE, "a patient's name")
-
-    orthanc.on_ask = fail
-    failing.set()
-    orthanc.tell_stored(orthanc.store("b"))
-    orthanc.tell_deleted("a")
-    until("comparisons failed", lambda: sum("failed" in one for one in orthanc.said) > 1)
-    assert plugin.actions() == [("Create", "a")]
-    failing.clear()
-    until("b was found", lambda: plugin.actions() == [("Create", "a"), ("Create", "b")])
-    orthanc.OnChange(orthanc.ChangeType.ORTHANC_STOPPED, 4, "")
-    assert any("OrthancException" in one for one in orthanc.said) and "patient" not in str(orthanc.said)
-
-
 def test_orthanc_is_not_asked_when_it_stops(plugin: Plugin) -> None:
     """The comparison is not finished, but over."""
     orthanc = plugin.orthanc
@@ -155,37 +100,6 @@ def test_orthanc_is_not_asked_when_it_stops(plugin: Plugin) -> None:
     asked.wait()
     orthanc.OnChange(orthanc.ChangeType.ORTHANC_STOPPED, 4, "")
     assert not plugin.feed.comparison.is_alive() and orthanc.said == [] and len(plugin.actions()) < 5
-
-
-def test_a_batch_that_fails_leaves_nothing(plugin: Plugin) -> None:
-    """Its sequences are given out again, so that there is no gap."""
-    orthanc = plugin.orthanc
-    for id in "ab":
-        orthanc.store(id)
-
-    def fail(path: str) -> None:
-        if path == "/instances/b":
-            raise orthanc.OrthancException(orthanc.ErrorCode.DATABASE, "")
-
-    orthanc.on_ask = fail
-    with pytest.raises(orthanc.OrthancException):
-        plugin.feed.settle("ab")
-    orthanc.on_ask = lambda path: None
-    plugin.feed.settle("ba")
-    assert plugin.actions() == [("Create", "b"), ("Create", "a")]
-
-
-def test_while_a_lost_file_is_made_anew_nobody_takes_it_for_the_feed(plugin: Plugin) -> None:
-    """Its end would be before what a client has read. When all is compared, it is what there is."""
-    plugin.orthanc.properties[plugin.module.NEWEST] = "500"
-    for read in (plugin.feed.latest, lambda *, metadata: plugin.feed.page(0, 100, metadata=metadata)):
-        with pytest.raises(plugin.module.Refused) as refused:
-            read(metadata=False)
-        assert refused.value.args[0] == 503
-    plugin.feed.compare()
-    assert plugin.feed.latest(metadata=False) is None
-    plugin.orthanc.tell_stored(plugin.orthanc.store("a"))
-    assert plugin.feed.latest(metadata=False)["sequence"] == 501
 
 
 def test_a_page_that_would_begin_too_late(plugin: Plugin) -> None:

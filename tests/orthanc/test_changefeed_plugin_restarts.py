@@ -146,12 +146,13 @@ def test_what_makes_room_for_others_is_deleted(feed: Feed) -> None:
 
 
 def test_the_configuration_of_the_example(tmp_path: Path) -> None:
-    """Is one that Orthanc starts with, but for where things are."""
+    """Is one that Orthanc starts with, but for where things are. As it stands it lets nobody in: it names no user."""
     example = json.loads((PLUGIN.parent / "orthanc.json").read_text())
     assert Path(example["PythonScript"]).name == PLUGIN.name
+    closed = {"RemoteAccessAllowed": False, "AuthenticationEnabled": True, "RegisteredUsers": {}}
+    assert {name: example[name] for name in closed} == closed
     own = {name: example[name] for name in ("Name", "Plugins", "DicomWeb", "OverwriteInstances")}
-    (user,) = example["RegisteredUsers"].items()
-    with with_feed(tmp_path / "orthanc", user=user, **own) as feed:
+    with with_feed(tmp_path / "orthanc", user=("dicomcast", "a password of your own"), **own) as feed:
         feed.server.store(file(1))
         assert feed.entries(metadata=True)[0]["metadata"]
         assert httpx.get(f"{feed.server.url}/v1/changefeed", trust_env=False).status_code == 401
