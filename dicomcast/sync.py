@@ -127,9 +127,11 @@ class Synchronizer:
         )
         if window.seen:
             await self._store.record(self._feed.source, _held(window.seen, casts), epoch=self._tenure.epoch)
-        if casts:
-            entries = {"entries": len(window.entries)} if window.entries else {}  # of a feed that has some
-            _log.info("window.settled", sequence=window.end.sequence, **entries, studies=len(casts))
+        if casts and self._feed.sweeps:
+            _log.info("window.settled", sequence=window.end.sequence, studies=len(casts))
+        elif casts:
+            entries = len(window.entries)
+            _log.info("window.settled", sequence=window.end.sequence, entries=entries, studies=len(casts))
         return checkpoint, casts
 
     async def _expect(self, keys: Iterable[StudyKey]) -> None:

@@ -236,7 +236,7 @@ class Worker:
             if not job.tail:
                 said += "; it gets the replay once it has renewed its lease"
             if self._vitals.enter(Phase.STANDBY, said):
-                _log.info("worker.standby", reason=said, lease_until=first.expires_at.isoformat(timespec="seconds"))
+                _log.info("worker.standby", reason=f"{said}; its lease runs until {_clock(first.expires_at)}")
             if job.ends:  # What is said if its time is over before anything else happens.
                 self._trouble = LeaseLost(said)
             await self._sleep(min(tenure.ttl.total_seconds() / 3, 5.0))
@@ -247,7 +247,7 @@ class Worker:
                 await self._hand_over(job.replay, lease.owner)
                 return False
             if now() >= patience:
-                raise LeaseLost(f"{said}; its lease runs until {lease.expires_at:%H:%M:%S} UTC unless it is renewed")
+                raise LeaseLost(f"{said}; its lease runs until {_clock(lease.expires_at)}")
         if tenure.held:
             self._trouble = None
         return tenure.held
@@ -363,3 +363,7 @@ class Worker:
             if cast.outcome is Outcome.PARKED:
                 self._vitals.report.count(cast.outcome)
         self._well()
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S} UTC unless it is renewed"

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.faults import Fault, answer, outcome, refuse
-from tests.servers.embedded import Embedded, Finished, embedded_servers, free_port, until
+from tests.servers import free_port
+from tests.servers.embedded import Embedded, Finished, embedded_servers, until
 from tests.servers.guard import basic_header, guarded
 from tests.servers.pki import Pki
 

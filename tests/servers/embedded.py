@@ -35,7 +35,7 @@ __all__ = ["COMMAND", "Embedded", "Finished", "Running", "embedded_servers", "si
 
 COMMAND = Path(sys.executable).parent / "dicomcast"
 # How long anything may take on a machine that is busy with something else.
-PATIENCE = 15.0
+PATIENCE = 60.0
 # Entries are as old as if they had been there for a while: a young gap in the feed is waited for.
 _AGE = timedelta(minutes=1)
 
