@@ -78,6 +78,7 @@ class Harness:
     """An archive, a FHIR server, and a synchronizer between them, whose clock the test moves."""
 
     budget = timedelta(0)  # how long a request is retried
+    start: str | int = "beginning"  # where a first run starts
     count: Callable[[Outcome], None] = staticmethod(lambda _: None)  # hears of each study that was cast
     note: Callable[[Issue], None] = staticmethod(lambda _: None)  # hears of each issue
 
@@ -170,7 +171,7 @@ class Harness:
         await self.feed.open(checkpoint.cursor)
         await self.fhir.open()
         if checkpoint.cursor is None:
-            return Checkpoint(checkpoint.feed, await self.feed.start("beginning"), checkpoint.revision)
+            return Checkpoint(checkpoint.feed, await self.feed.start(self.start), checkpoint.revision)
         return checkpoint
 
     async def cast(self, after: timedelta = timedelta(minutes=5)) -> Counter[Outcome]:

@@ -41,6 +41,31 @@ async def test_a_hastened_sweep_rests_all_the_same() -> None:
     assert due(shelf.sweeper.hasten(cursor)) == due(cursor)
 
 
+async def test_a_shorter_interval_holds_at_once() -> None:
+    """Also for the sweep that was put off under the longer one; a longer one holds from the next sweep on."""
+    shelf = Shelf(many(3))
+    _, cursor = await shelf.sweep(Cursor())
+    shelf.studies["1.9"] = "a"
+    shelf.sweeper.interval = HOUR / 6
+    shelf.now += HOUR / 6 - timedelta(seconds=1)
+    assert await shelf.sweep(cursor) == ([], cursor)
+    shelf.now += timedelta(seconds=1)
+    windows, cursor = await shelf.sweep(cursor)
+    assert (named(windows), due(cursor)) == (["1.9"], shelf.now + HOUR / 6)
+    shelf.sweeper.interval = HOUR
+    shelf.now += HOUR / 6
+    assert due((await shelf.sweep(cursor))[1]) == shelf.now + HOUR
+
+
+async def test_a_shorter_interval_leaves_a_large_archive_its_rest() -> None:
+    """A sweep still takes no more than a tenth of the time."""
+    shelf = Shelf(many(1000), seconds=300)
+    _, cursor = await shelf.sweep(Cursor())
+    shelf.sweeper.interval = HOUR / 6
+    shelf.now = due(cursor) - timedelta(seconds=1)
+    assert await shelf.sweep(cursor) == ([], cursor)
+
+
 @pytest.mark.parametrize("years", [-30, 30])
 async def test_a_clock_that_was_wrong_does_not_stop_the_sweeps(years: int) -> None:
     """Set right during a sweep, or after it: the next one is not put off by decades."""

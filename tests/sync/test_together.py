@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import orjson
@@ -98,13 +100,111 @@ async def test_a_transaction_without_an_answer_is_looked_up(answered: httpx.Resp
     await harness.close()
 
 
-async def test_a_server_that_takes_less_at_once_is_given_less() -> None:
-    """What it refused is written all the same, and it is seldom asked for so much again."""
+@pytest.mark.parametrize("status", [400, 504])
+async def test_a_server_that_takes_less_at_once_is_given_less(status: int) -> None:
+    """What it refused, or took too long for, is written all the same, and it is seldom asked for so much again."""
     harness = Scripted()
-    put_studies(harness, 400)
-    refuse(harness, 400, lambda bundle: bundle.count(b'"ImagingStudy"') > 10)
-    assert await harness.cast() == {Outcome.CREATED: 400}
-    assert max(sizes(harness)[-10:]) <= 10
+    put_studies(harness, 600)
+    refuse(harness, status, lambda bundle: bundle.count(b'"ImagingStudy"') > 10)
+    assert await harness.cast() == {Outcome.CREATED: 600}
+    assert sum(size > 10 for size in sizes(harness)) <= 8
+    assert 1 < max(sizes(harness)[-10:]) <= 10
+    await harness.close()
+
+
+async def test_a_refused_pair_does_not_end_sharing() -> None:
+    """The first two of a backlog share a transaction, and one of them is refused: later ones share all the same."""
+    harness = Scripted(window=2)
+    refused, *_ = put_studies(harness, 20)
+    refuse(harness, 422, lambda bundle: f'"urn:oid:{refused}"'.encode() in bundle)
+    assert await harness.cast() == {Outcome.CREATED: 19, Outcome.PARKED: 1}
+    assert [size for size in sizes(harness) if size > 1] == [2] * 10
+    await harness.close()
+
+
+async def test_studies_that_are_read_whole_are_not_read_side_by_side() -> None:
+    """Each may be large, so no more of them are in memory than are cast at once."""
+    harness = Scripted()
+    harness.put("1.1", "1.1.1", "1.1.1.1")
+    await harness.cast()  # what is new from now on may have been there before, in part
+    put_studies(harness, 100)
+    under_way, most = 0, 0
+    snapshot = harness.feed.snapshot
+
+    async def counted(key: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.001)
+        try:
+            return await snapshot(key)
+        finally:
+            under_way -= 1
+
+    harness.feed.snapshot = counted  # type: ignore[method-assign]
+    assert await harness.cast() == {Outcome.CREATED: 100}
+    assert 1 < most <= 4
+    await harness.close()
+
+
+async def test_a_patient_that_replaces_another_is_written_once_in_a_transaction() -> None:
+    """By `replaced-by` two PatientIDs lead to one Patient: the studies of both are not written together."""
+    harness = Scripted()
+    for number in "12":
+        harness.put(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1", PatientID=f"P{number}", PatientName="Doe^Old")
+    await harness.cast()
+    first, second = sorted(harness.patients(), key=lambda one: str(one["identifier"][0]["value"]))
+    link = {"type": "replaced-by", "other": {"reference": f"Patient/{second['id']}"}}
+    harness.store.put({**first, "link": [link]})
+    del harness.seen[:]
+    for number, date in (("3", "20250101"), ("4", "20250202")):
+        harness.put(
+            f"1.{number}",
+            f"1.{number}.1",
+            f"1.{number}.1.1",
+            PatientID=f"P{int(number) - 2}",
+            PatientName=f"Doe^{number}",
+            StudyDate=date,
+        )
+    assert await harness.cast() == {Outcome.CREATED: 2}
+    for sent in harness.writes():
+        urls = [entry["request"]["url"] for entry in orjson.loads(sent)["entry"]]
+        assert len(urls) == len(set(urls))
+    assert all(study["subject"]["reference"] == f"Patient/{second['id']}" for study in harness.studies()[2:])
+    again = await harness.synchronizer.replay_studies(["1.3", "1.4"])
+    assert {cast.outcome for cast in again} == {Outcome.UNCHANGED}
+    await harness.close()
+
+
+async def test_a_run_that_is_stopped_during_a_shared_transaction() -> None:
+    """What was under way is asked for once more, and in the end each study is written once."""
+    harness = Scripted()
+    put_studies(harness, 100)
+    arrived = asyncio.Event()
+
+    async def before(peer: str, request: httpx.Request) -> None:
+        if bundle_of(peer, request).count(b'"ImagingStudy"') > 1:
+            arrived.set()
+            await asyncio.Event().wait()
+
+    harness.before = before
+    run = asyncio.create_task(harness.cast())
+    await arrived.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert harness.synchronizer.interrupted
+
+    async def nothing(peer: str, request: httpx.Request) -> None:
+        """The server answers again."""
+
+    harness.before = nothing
+    harness.restart()
+    await harness.cast()
+    while harness.state.rows():
+        await harness.synchronizer.retry_parked()
+    assert len(harness.studies()) == 100
+    assert harness.store.total_versions() == 100 * 2 + 1
     await harness.close()
 
 
