@@ -154,6 +154,7 @@ class Caster:
             return await self._cast_alone(delta, complete, self._together)
         except Conflict as error:
             if isinstance(error, Overtaken):
+                self._memory.clear()
                 raise
             raise NotTogether(str(error), peer=error.peer, status=error.status, codes=error.codes) from None
 
