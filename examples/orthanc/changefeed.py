@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 from itertools import groupby
 from math import isfinite
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, RLock, Thread
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -35,6 +35,9 @@ FEW = 10  # If more instances of a series are wanted at once, all of it is read.
 RETRY = 10.0  # Seconds until what failed is tried again.
 
 SCHEMA = """
+    PRAGMA locking_mode = EXCLUSIVE;  -- no second Orthanc writes to this file
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;  -- an entry is on the disk before the store is answered
+
     CREATE TABLE IF NOT EXISTS entry (
         sequence INTEGER PRIMARY KEY, study TEXT, series TEXT, sop TEXT, action TEXT, timestamp TEXT
     );
@@ -65,12 +68,9 @@ class ChangeFeed:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock()
+        self._lock = RLock()
         self._database = sqlite3.connect(folder / "changefeed.db", timeout=1, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
-        # EXCLUSIVE: no second Orthanc writes to this file. FULL: an entry is on the disk before the store is answered.
-        for setting in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
-            self._database.execute(f"PRAGMA {setting}")
         self._database.executescript(SCHEMA)
         self.doubt, self._stopping = Event(), Event()
         self.comparison = Thread(target=self._compare_when_in_doubt, daemon=True)
@@ -78,17 +78,25 @@ class ChangeFeed:
 
     @cached_property
     def _remembered(self) -> int:
-        """The newest sequence by Orthanc's own index: more than ours if our file was lost, or came from a backup."""
-        return int(orthanc.GetGlobalProperty(NEWEST, "0"))
+        """The newest sequence by Orthanc's own index: more than ours if our file was lost, or came from a backup.
+
+        If it is much less, the index is another or an older one. What that lacks nobody has deleted, so we begin anew.
+        """
+        remembered = int(orthanc.GetGlobalProperty(NEWEST, "0"))
+        if self._newest() > remembered + (BATCH if remembered else 0):
+            orthanc.LogWarning("Change feed: Orthanc's index was recreated or restored, so the feed begins anew")
+            self._database.executescript("BEGIN; DELETE FROM entry; DELETE FROM instance; COMMIT;")
+        return remembered
 
     def settle(self, ids: Sequence[str]) -> int:
         """Look at these instances, and write what has changed. It is on the disk when the number of entries returns."""
         with self._lock:
             self._unsettled.update(ids)
+            remembered = self._remembered
             with self._database:
                 entries = sum([self._look(id) for id in ids])
             if entries:
-                orthanc.SetGlobalProperty(NEWEST, str(self._newest()))
+                orthanc.SetGlobalProperty(NEWEST, str(max(remembered, self._newest())))
             self._unsettled.difference_update(ids)
         return entries
 
@@ -102,7 +110,7 @@ class ChangeFeed:
         except Gone:
             return False  # Since we looked; and it never was in the feed.
         # Two patients may have the same UIDs: an instance is created with the first of them, and deleted with the last.
-        had = bool(known) or self._has(uids)
+        had = bool(known) or self.has(uids)
         if now:
             self._database.execute("REPLACE INTO instance VALUES (?, ?, ?, ?, ?)", (id, *uids, now["FileUuid"]))
         else:
@@ -111,7 +119,7 @@ class ChangeFeed:
         return True
 
     def _write(self, uids: UIDs, had: bool) -> None:
-        action = ("Update" if had else "Create") if self._has(uids) else "Delete"
+        action = ("Update" if had else "Create") if self.has(uids) else "Delete"
         sequence = max(self._newest(), self._remembered) + 1
         timestamp = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}0Z"
         self._database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", (sequence, *uids, action, timestamp))
@@ -125,9 +133,11 @@ class ChangeFeed:
                     self._write(last[1:4] if last else (f"2.25.{uuid4().int}",) * 3, had=True)
                 orthanc.SetGlobalProperty(NEWEST, str(self._newest()))
 
-    def _has(self, uids: Sequence[str]) -> bool:
+    def has(self, uids: Sequence[str]) -> bool:
+        """Whether there is anything, as far as we know, of a study's UID, a series', and an instance's."""
         equal = " AND ".join(f"{column} = ?" for column, _ in zip(("study", "series", "sop"), uids, strict=False))
-        return self._database.execute(f"SELECT 1 FROM instance WHERE {equal} LIMIT 1", uids).fetchone() is not None
+        with self._lock:
+            return self._database.execute(f"SELECT 1 FROM instance WHERE {equal} LIMIT 1", uids).fetchone() is not None
 
     def _newest(self) -> int:
         return self._database.execute("SELECT max(sequence) FROM entry").fetchone()[0] or 0
@@ -144,17 +154,12 @@ class ChangeFeed:
 
     def _read(self, which: str, bounds: tuple[int, ...], metadata: bool) -> list[JSON]:
         with self._lock:
-            if self._newest() < self._remembered:
+            if self._remembered > self._newest():
                 raise Refused(503, "The change feed is being made anew.")
             rows = self._database.execute(ENTRIES + which, bounds).fetchall()
         found = metadata_of_all({row[1:4] for row in rows if metadata and row["state"] != "Deleted"})
         entries = [(dict(row), found.get(row[1:4])) for row in rows]
         return [entry | {"metadata": one} if one else entry for entry, one in entries]
-
-    def has(self, uids: Sequence[str]) -> bool:
-        """Whether there is anything, as far as we know, of a study's UID, a series', and an instance's."""
-        with self._lock:
-            return self._has(uids)
 
     # The comparison with what Orthanc has, in a thread of its own; what happens meanwhile is settled in between
 
@@ -351,12 +356,6 @@ def dicomweb(output: Any, path: str, request: JSON) -> None:
     output.AnswerBuffer(found, "application/dicom+json")
 
 
-@get
-def elsewhere(output: Any, path: str, _request: JSON) -> None:
-    """Images are too much to pass through here."""
-    output.Redirect(DICOMWEB + quote(path.removeprefix("/v1")))
-
-
 # What Orthanc tells
 
 
@@ -395,4 +394,6 @@ orthanc.RegisterOnChangeCallback(changed)
 orthanc.RegisterRestCallback("/v1/changefeed(?:/latest)?", changefeed)
 if DICOMWEB != "/v1":
     orthanc.RegisterRestCallback("/v1/(?:studies/.+/metadata|studies|series|instances)", dicomweb)
+    # Images are too much to pass through here.
+    elsewhere = get(lambda output, path, _: output.Redirect(DICOMWEB + quote(path.removeprefix("/v1"))))
     orthanc.RegisterRestCallback("/v1/studies/.+", elsewhere)

@@ -127,6 +127,22 @@ def test_an_orthanc_without_any_past_starts_at_one(feed: Feed) -> None:
     assert feed.actions() == [("Create", "2.25.2.1.1")]
 
 
+def test_an_index_that_was_recreated_deletes_nothing(feed: Feed, tmp_path: Path) -> None:
+    """The file of the feed survives an Orthanc whose index does not: what that lacks was not deleted by anybody."""
+    for number in range(3):
+        feed.server.store(file(1, number))
+    feed.server.stop()
+    shutil.copy(database(feed), tmp_path / "changefeed.db")
+    shutil.rmtree(feed.server.folder / "content")
+    database(feed).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(tmp_path / "changefeed.db", database(feed))
+    feed.start()
+    feed.server.store(file(2))
+    assert [(one["sequence"], one["action"], one["sopInstanceUid"]) for one in Feed(feed.server).entries()] == [
+        (1, "Create", "2.25.2.1.1")
+    ]
+
+
 def test_two_do_not_write_to_one_file(feed: Feed, tmp_path: Path) -> None:
     """The second does not start, for it would give out the sequences of the first."""
     feed.server.stop()
