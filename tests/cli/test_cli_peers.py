@@ -37,6 +37,21 @@ def test_fhir_url_of_something_else(embedded: Embedded, stranger: str) -> None:
     assert embedded.cursor == (0, 0)
 
 
+@pytest.mark.parametrize("peer", ["dicom", "fhir"])
+def test_a_stranger_where_a_peer_was_followed_before(embedded: Embedded, peer: str) -> None:
+    """After a reboot a proxy may be up before its peer: the next run tries again (exit 75)."""
+    embedded.put("1.2.3")
+    embedded.run("run", "--once", code=0)
+    faults = {"dicom": embedded.dicom, "fhir": embedded.fhir}[peer]
+    faults.always(refuse(404))
+    ended = embedded.run("run", "--once", code=75)
+    assert f"{peer.upper()}__URL" in ended.err
+    faults.heal()
+    embedded.put("1.2.4")
+    embedded.run("run", "--once", code=0)
+    assert set(embedded.studies()) == {"1.2.3", "1.2.4"}
+
+
 @pytest.mark.parametrize("version", ["3.0.2", "6.0.0"])
 def test_fhir_server_of_another_version(tmp_path: Path, version: str) -> None:
     """A server of STU3 or R6 is refused by its version, before anything is written."""

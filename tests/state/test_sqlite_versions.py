@@ -16,10 +16,8 @@ FEED = "https://archive.test"
 OLD = Cursor(7, "2026-01-01T00:00:00Z", {"api": "v1"})
 
 
-async def test_a_file_of_the_first_version(tmp_path: Path) -> None:
-    """It is brought up to date where it is opened, and keeps its cursor; then it is as new."""
-    path = tmp_path / "state.db"
-    store = SqliteStore(str(path))
+def first_version(path: Path) -> None:
+    """A file as the first version has left it, with a cursor and an active worker."""
     with sqlite3.connect(path) as database:
         database.executescript(_SCHEMA[0])
         database.execute("PRAGMA user_version = 1")
@@ -29,6 +27,13 @@ async def test_a_file_of_the_first_version(tmp_path: Path) -> None:
         )
         database.execute("INSERT INTO lease VALUES (?, 'a', 4, '2026-01-01T00:00:00.000000+00:00')", (FEED,))
     database.close()
+
+
+async def test_a_file_of_the_first_version(tmp_path: Path) -> None:
+    """It is brought up to date where it is opened, and keeps its cursor; then it is as new."""
+    path = tmp_path / "state.db"
+    first_version(path)
+    store = SqliteStore(str(path))
     at = await store.load(FEED)
     assert (at.cursor, at.revision) == (OLD, 3)
     await store.record(FEED, {"1": "a"}, epoch=4)
@@ -46,6 +51,23 @@ async def test_a_file_of_the_first_version(tmp_path: Path) -> None:
             schemas.append((version, database.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()))
         database.close()
     assert schemas[0] == schemas[1]
+
+
+async def test_looking_at_a_file_of_the_first_version_leaves_it_one(tmp_path: Path) -> None:
+    """A worker of that version is at it, and goes on; who looks sees what it does, and an empty inventory."""
+    path = tmp_path / "state.db"
+    first_version(path)
+    looking = open_store(f"sqlite:///{path}", read_only=True)
+    assert (await looking.load(FEED)).cursor == OLD
+    assert await looking.inventory(FEED) == []
+    assert await looking.fingerprints(FEED, ["1"]) == {}
+    with sqlite3.connect(path) as worker:
+        assert worker.execute("PRAGMA user_version").fetchone() == (1,)
+        assert worker.execute("SELECT name FROM sqlite_master WHERE name = 'inventory'").fetchall() == []
+        worker.execute("UPDATE checkpoint SET sequence = 8, revision = 4")
+    worker.close()
+    assert (await looking.load(FEED)).revision == 4
+    await looking.close()
 
 
 async def test_an_update_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:

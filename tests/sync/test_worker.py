@@ -136,6 +136,26 @@ async def test_a_web_page_in_a_peers_place_is_waited_for_once_it_was_met(harness
     await run
 
 
+@pytest.mark.parametrize("peer", ["fhir", "dicom"])
+async def test_a_proxys_page_after_a_reboot_is_waited_for(harness: VirtualHarness, study: None, peer: str) -> None:
+    """All is started anew, and a proxy is up before its peer: with a cursor that is no wrong setting (exit 75)."""
+    await Worker(harness.app()).run(Job())
+    harness.put("1.3", "1.3.1", "1.3.1.1")
+    harness.weather[peer] = lambda _: httpx.Response(404, text="<html>")
+    harness.restart()
+    with pytest.raises(Retriable, match=f"{peer.upper()}__URL"):
+        await Worker(harness.app()).run(Job())
+    harness.restart()
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: app.vitals.phase is Phase.BLOCKED)
+    harness.weather.clear()
+    await until(lambda: len(harness.studies()) == 2)
+    worker.stop()
+    await run
+
+
 async def test_a_proxys_page_in_the_middle_of_a_run_is_no_wrong_setting(harness: VirtualHarness, study: None) -> None:
     """`run --once --max-duration` gives up on it as on any peer that is away (exit 75)."""
     met = False

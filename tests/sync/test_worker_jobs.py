@@ -41,14 +41,18 @@ async def test_a_second_worker_stands_by_and_takes_over(harness: VirtualHarness)
     await other
 
 
-async def test_once_beside_an_active_worker_leaves(harness: VirtualHarness) -> None:
-    """A CronJob that overlaps waits for a dead owner's lease to run out, and not for a living one (exit 77)."""
+@pytest.mark.parametrize("limit", [None, 2, 240])
+async def test_once_beside_an_active_worker_leaves(harness: VirtualHarness, limit: float | None) -> None:
+    """A CronJob that overlaps waits for a dead owner's lease to run out, and not for a living one (exit 77).
+
+    However long --max-duration lets it wait.
+    """
     app = harness.app()
     worker = Worker(app)
     run = asyncio.create_task(worker.run(Job(once=False)))
     await until(lambda: app.vitals.phase is Phase.ACTIVE)
     with pytest.raises(LeaseLost, match="another worker"):
-        await Worker(VirtualHarness(rival_of=harness).app()).run(Job())
+        await Worker(VirtualHarness(rival_of=harness).app()).run(Job(limit=limit))
     worker.stop()
     await run
 
