@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 UV_COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak servers docs format lock clean
+.PHONY: help demo test test-long check bench soak servers docs format lock clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("dicomcast needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 …" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -30,7 +30,10 @@ demo: $(VENV)/.demo ## Run the whole flow on the embedded servers with real DICO
 	@$(BIN)/dicomcast demo
 
 test: $(VENV)/.dev ## Run the tests (real servers too, where they are installed: see `make servers`).
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m "not long"
+
+test-long: $(VENV)/.dev ## Run the tests that take long: crashes, TLS, whole jobs on a real Orthanc, the benchmarks in small.
+	$(BIN)/pytest -n auto -m long
 
 check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
 	$(BIN)/ruff format --check .

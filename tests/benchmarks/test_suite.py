@@ -15,6 +15,8 @@ from benchmarks.servers import Servers, servers
 from benchmarks.suite import measure
 from benchmarks.workloads import Sizes, workloads
 
+pytestmark = pytest.mark.long
+
 TINY = Sizes(study=20, studies=3, backlog=30, latency=0.001, windows=4, of_the_slow=2, of_the_long=2)
 
 

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
 
+import pytest
+
 from tests.history import content, idle_versions
 from tests.servers.embedded import Embedded, Running, embedded_servers
 from tests.traffic import Traffic
+
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from tests.servers.embedded import Embedded, embedded_servers
 from tests.servers.guard import guarded
 from tests.servers.pki import Pki
 
+pytestmark = pytest.mark.long
+
 PEERS = ("DICOM", "FHIR")
 # A colon and a letter that is no ASCII are legal in a password.
 USER, PASSWORD = "dicomcast", "pä:ss wörd"

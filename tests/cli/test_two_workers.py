@@ -20,6 +20,8 @@ from tests.history import content, idle_versions
 from tests.servers.embedded import PATIENCE, Embedded, Running, until
 from tests.traffic import Traffic
 
+pytestmark = pytest.mark.long
+
 SETTINGS = {"WORKER__POLL_INTERVAL": "1s", "WORKER__LEASE": "1s", "WORKER__WINDOW": "5", "WORKER__RETRY_BUDGET": "5s"}
 # How often a worker is killed or paused, and how long what is left of the feed may take then.
 ROUNDS, REST = (60, 600.0) if os.environ.get("DICOMCAST_TEST_PROFILE") == "soak" else (3, PATIENCE)

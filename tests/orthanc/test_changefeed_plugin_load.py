@@ -12,10 +12,13 @@ from random import Random
 from threading import Event
 
 import httpx
+import pytest
 
 from tests.made_files import ct
 from tests.orthanc.plugin import Feed, with_feed
 from tests.servers.embedded import until
+
+pytestmark = pytest.mark.long
 
 SENDERS = 4
 

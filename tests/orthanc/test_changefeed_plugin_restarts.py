@@ -15,6 +15,8 @@ from tests.made_files import ct
 from tests.orthanc.plugin import PLUGIN, Feed, with_feed
 from tests.servers.orthanc import orthanc
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def feed(tmp_path: Path) -> Iterator[Feed]:

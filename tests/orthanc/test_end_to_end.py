@@ -15,6 +15,8 @@ from tests.orthanc.clinic import KINDS, Clinic
 from tests.servers.embedded import Embedded
 from tests.servers.orthanc import Orthanc
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("kind", ["orthanc", "plugin"])
 def test_orthanc_to_a_fhir_server_that_is_not_ours(

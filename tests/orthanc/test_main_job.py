@@ -13,6 +13,8 @@ from tests.orthanc.clinic import KINDS, Clinic, image
 from tests.servers.embedded import Embedded, embedded_servers, until
 from tests.servers.orthanc import Orthanc
 
+pytestmark = pytest.mark.long
+
 _FOLDER = Path(pydicom.__file__).parent / "data" / "test_files"
 # A study that two of the files have under two PatientIDs is for another test.
 _TWICE = "1.2.999.999.99.9.9999.8888"
