@@ -7,7 +7,7 @@ from typing import Any
 from tests.harness import Harness
 from tests.scripted import Scripted
 
-__all__ = ["KINDS", "SWEEPING", "content", "instances", "scripted", "study_reads"]
+__all__ = ["KINDS", "SWEEPING", "content", "fill", "instances", "scripted", "study_reads"]
 
 # How to make a harness for each kind of archive.
 KINDS: dict[str, dict[str, Any]] = {
@@ -44,3 +44,9 @@ def study_reads(harness: Scripted) -> int:
     """How often a study was read whole."""
     paths = [request.url.path for peer, request in harness.seen if peer == "dicom"]
     return sum(path.endswith(("/metadata", "/instances-tags")) for path in paths)
+
+
+def fill(harness: Scripted, count: int) -> None:
+    """Store some studies of an instance each."""
+    for number in range(1, count + 1):
+        harness.put(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1")

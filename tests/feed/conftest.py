@@ -1,4 +1,4 @@
-"""A reader of an embedded archive's change feed: of both APIs in turn, or of one."""
+"""A reader of an embedded archive's change feed, of both APIs or of one; and a worker that follows an Orthanc."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.feeds import scripted
 from tests.reader import Reader
+from tests.scripted import Scripted
 
 
 @pytest.fixture(params=["v1", "v2"])
@@ -28,3 +30,11 @@ async def v2() -> AsyncIterator[Reader]:
     reader = Reader(api="v2")
     yield reader
     await reader.close()
+
+
+@pytest.fixture(params=["orthanc", "orthanc-rest"])
+async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
+    """An Orthanc with its DICOMweb plugin, and one without; modules about other archives have their own harness."""
+    harness = scripted(request.param)
+    yield harness
+    await harness.close()

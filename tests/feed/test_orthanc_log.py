@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import httpx
-import pytest
 
 from dicomcast.model import Cursor, Outcome
-from tests.feeds import scripted, study_reads
+from tests.feeds import fill, study_reads
 from tests.scripted import Scripted
 
 PARTITION = "Microsoft.Default"
-
-
-@pytest.fixture(params=["orthanc", "orthanc-rest"])
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
-    harness = scripted(request.param)
-    yield harness
-    await harness.close()
-
-
-def fill(harness: Scripted, count: int) -> None:
-    for number in range(1, count + 1):
-        harness.put(f"1.{number}", f"1.{number}.1", f"1.{number}.1.1")
 
 
 def asked(harness: Scripted, path: str = "") -> list[httpx.Request]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -11,15 +10,8 @@ import pytest
 from dicomcast.errors import SourceReset
 from dicomcast.model import Outcome
 from tests.feed.test_orthanc import fill
-from tests.feeds import instances, scripted
+from tests.feeds import instances
 from tests.scripted import Scripted
-
-
-@pytest.fixture(params=["orthanc", "orthanc-rest"])
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
-    harness = scripted(request.param)
-    yield harness
-    await harness.close()
 
 
 def recreate(harness: Scripted, count: int) -> None:
