@@ -32,7 +32,7 @@ demo: $(VENV)/.demo ## Run the whole flow on the embedded servers with real DICO
 test: $(VENV)/.dev ## Run the tests (real servers too, where they are installed: see `make servers`).
 	$(BIN)/pytest -n auto -m "not long"
 
-test-long: $(VENV)/.dev ## Run the tests that take long: crashes, TLS, whole jobs on a real Orthanc, the benchmarks in small.
+test-long: $(VENV)/.dev ## Run the tests that take long: foreign FHIR servers, crashes, TLS, whole jobs on a real Orthanc, benchmarks in small.
 	$(BIN)/pytest -n auto -m long
 
 check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.

@@ -118,8 +118,9 @@ def test_an_owner_that_wakes_up_too_late(embedded: Embedded, watch: Watch, momen
     watch.until("the first worker has cast the study", lambda: embedded.cursor[0] == 1)
     gate = Gate()
     fault = Fault(late=gate) if "answer" in moment else Fault(gate=gate)
-    embedded.fhir.script(fault, on="ImagingStudy/_search" if moment == "before its write" else "POST /fhir/?$")
-    embedded.put("1.2.3", instance="2")
+    # The study is known from the first cast; another instance's PatientID is looked up before anything is written.
+    embedded.fhir.script(fault, on="Patient/_search" if moment == "before its write" else "POST /fhir/?$")
+    embedded.put("1.2.3", instance="2", PatientID="P2")
     watch.until("the first worker is in the middle of it", gate.arrived.is_set)
     watch.pause("first")
     embedded.put("1.2.3", instance="3")

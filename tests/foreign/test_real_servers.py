@@ -13,6 +13,8 @@ from pydicom.errors import InvalidDicomError
 from tests.servers import SERVERS, Server, require
 from tests.servers.site import JSON, Site, site_at
 
+pytestmark = pytest.mark.long
+
 DICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
 Uids = tuple[str, str, str]

@@ -15,6 +15,8 @@ from dicomcast.http import Http
 from tests.servers import SERVERS
 from tests.servers.site import JSON, Site
 
+pytestmark = pytest.mark.long
+
 EXTENSION = {"url": "https://ehr.example.org/fhir/score", "valueDecimal": 1.25}
 
 
