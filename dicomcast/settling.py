@@ -146,8 +146,10 @@ class Settler:
         if len(waiting) < 2 or not self._caster.shares:
             return tasks
         left = [task for task in tasks if task.row is not None or task.delta.snapshot]
+        failed = False
 
         async def work() -> None:
+            nonlocal failed
             while waiting:
                 task = waiting.pop(0)
                 try:
@@ -159,14 +161,17 @@ class Settler:
                     casts.append(result)
                     continue
                 left.append(task)
-                if not isinstance(result, Rejected | ReadFirst):
+                if isinstance(result, ReadFirst):
+                    continue
+                failed = True
+                if not isinstance(result, Rejected):
                     left.extend(waiting)
                     waiting.clear()
 
         await _side_by_side(work, self._concurrency * _TOGETHER)
-        failed = [task.delta for task in left if task.row is None and not task.delta.snapshot]
-        if failed:
-            await self._caster.prepare(failed, afresh=True)
+        if failed:  # What became of it is not known, so what was seen before is not either.
+            deltas = [task.delta for task in left if task.row is None and not task.delta.snapshot]
+            await self._caster.prepare(deltas, afresh=True)
         return left
 
     async def _attempt_all(

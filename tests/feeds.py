@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
+
+import pytest
 
 from tests.harness import Harness
 from tests.scripted import Scripted
 
-__all__ = ["KINDS", "SWEEPING", "content", "fill", "instances", "scripted", "study_reads"]
+__all__ = ["KINDS", "SWEEPING", "content", "fill", "harness_of", "instances", "scripted", "study_reads"]
 
 # How to make a harness for each kind of archive.
 KINDS: dict[str, dict[str, Any]] = {
@@ -23,6 +26,18 @@ SWEEPING = ["orthanc", "orthanc-rest", "dicomweb"]
 def scripted(kind: str, **options: Any) -> Scripted:
     """A harness of a kind, in which a test may answer in a peer's place."""
     return Scripted(**KINDS[kind], **options)
+
+
+def harness_of(kinds: Iterable[str]) -> Any:
+    """A fixture: a harness of each of these kinds in turn."""
+
+    @pytest.fixture(params=list(kinds), name="harness")
+    async def made(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
+        harness = scripted(request.param)
+        yield harness
+        await harness.close()
+
+    return made
 
 
 def content(harness: Harness) -> list[Any]:

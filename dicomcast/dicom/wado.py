@@ -78,9 +78,8 @@ class Dicomweb:
         try:
             answer = await self._http.request("GET", f"{path}/{address}", headers=_DICOM_JSON, at_once=(Stumbled,))
         except Stumbled:
-            await self._search(
-                key, f"{path}/studies", {}
-            )  # A service that answers this has stumbled over the study alone.
+            # A service that answers this has stumbled over the study alone.
+            await self._search(key, f"{path}/studies", {})
             said = f"the archive cannot read the metadata of study {key.study_uid}"
             raise _unusable(said, "metadata-unreadable") from None
         if answer.status == 206:  # PS3.18 §8.5: a part of it, and what is not in it would be taken for gone

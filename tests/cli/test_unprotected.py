@@ -60,7 +60,7 @@ async def test_when_it_is_told(tmp_path: Path, url: str, auth: dict[str, str], t
     given = {f"FHIR__AUTH__{name}": value for name, value in auth.items()}
     settings = load(FHIR__URL=url, **given, STATE__URL=f"sqlite:///{tmp_path / 'state.db'}")
     with capture_logs() as logs:
-        async with build(settings, read_only=True):
-            pass
+        async with build(settings, read_only=True) as app:
+            assert app.fhir.base_url == url
     assert [(one["event"], one["peer"]) for one in logs] == [("credentials.unprotected", "fhir")] * told
     assert PASSWORD not in str(logs)

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.feeds import scripted
+from tests.feeds import harness_of
 from tests.reader import Reader
-from tests.scripted import Scripted
 
 
 @pytest.fixture(params=["v1", "v2"])
@@ -32,9 +31,5 @@ async def v2() -> AsyncIterator[Reader]:
     await reader.close()
 
 
-@pytest.fixture(params=["orthanc", "orthanc-rest"])
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
-    """An Orthanc with its DICOMweb plugin, and one without; modules about other archives have their own harness."""
-    harness = scripted(request.param)
-    yield harness
-    await harness.close()
+# An Orthanc with its DICOMweb plugin, and one without; modules about other archives have a harness of their own.
+harness = harness_of(["orthanc", "orthanc-rest"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from dicomcast.model import Outcome, StudyKey, Window
-from tests.feeds import KINDS, content, instances, scripted
+from tests.feeds import KINDS, content, harness_of, instances, scripted
 from tests.harness import Harness
 from tests.scripted import Scripted
 
@@ -18,11 +17,7 @@ PARTITION = "Microsoft.Default"
 STUDIES = {f"1.{study}": [f"1.{study}.1.{number}" for number in (1, 2, 3)] for study in (2, 3, 4)}
 
 
-@pytest.fixture(params=KINDS)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
-    harness = scripted(request.param)
-    yield harness
-    await harness.close()
+harness = harness_of(KINDS)
 
 
 def fill(harness: Harness) -> None:

@@ -35,8 +35,8 @@ async def test_law_5_no_id_is_told(asked: str, answered: int | str) -> None:
     said: list[str] = []
     with capture_logs() as logs:
         try:
-            async for _ in harness.synchronizer.drain(checkpoint):
-                pass
+            async for settled, _ in harness.synchronizer.drain(checkpoint):
+                assert settled.revision > checkpoint.revision
         except DicomCastError as error:
             said.append(str(error))
     said += [row.message for row in harness.state.rows()]

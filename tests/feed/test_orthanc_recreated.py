@@ -67,8 +67,8 @@ async def test_one_odd_answer_is_no_other_orthanc(harness: Scripted, moment: str
         assert odd == [3]
     fill(harness, 4)
     harness.archive.delete("Microsoft.Default", "1.4")
-    async for _ in harness.synchronizer.drain(checkpoint):
-        pass
+    casts = [cast async for _, casts in harness.synchronizer.drain(checkpoint) for cast in casts]
+    assert {cast.key.study_uid for cast in casts} <= {"1.1", "1.2", "1.3", "1.4"}
     assert odd and len(instances(harness)) == 3
     harness.put("1.9", "1.9.1", "1.9.1.1")
     assert await harness.cast() == {Outcome.CREATED: 1}

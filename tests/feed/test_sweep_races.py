@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
 from dicomcast.model import Outcome
-from tests.feeds import KINDS, SWEEPING, instances, scripted
+from tests.feeds import KINDS, SWEEPING, harness_of, instances, scripted
 from tests.scripted import Scripted, bundle_of
 from tests.trouble import Crash
 
 PARTITION = "Microsoft.Default"
 
 
-@pytest.fixture(params=SWEEPING)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
-    harness = scripted(request.param)
-    yield harness
-    await harness.close()
+harness = harness_of(SWEEPING)
 
 
 def crash_behind(harness: Scripted, study: str) -> None:

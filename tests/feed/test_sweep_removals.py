@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -10,17 +9,13 @@ import pytest
 
 from dicomcast.errors import Retriable
 from dicomcast.model import Outcome
-from tests.feeds import SWEEPING, instances, scripted, study_reads
+from tests.feeds import SWEEPING, harness_of, instances, study_reads
 from tests.scripted import Scripted, bundle_of
 
 PARTITION = "Microsoft.Default"
 
 
-@pytest.fixture(params=SWEEPING)
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Scripted]:
-    harness = scripted(request.param)
-    yield harness
-    await harness.close()
+harness = harness_of(SWEEPING)
 
 
 def comes_back(harness: Scripted, moment: str) -> None:
