@@ -15,7 +15,7 @@ from dicomcast.mapping.table import TABLES
 from dicomcast.mapping.tags import tag
 from dicomcast.metrics import INSTRUMENTS
 from dicomcast.settings import Settings
-from dicomcast.settings_sources import DELIMITER, PREFIX, Variable, variables
+from dicomcast.settings.sources import DELIMITER, PREFIX, Variable, variables
 
 DOCS = Path(__file__).parent
 NOTICE = "<!-- Written by docs/generate.py from the code: change it there. -->"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicomcast import settings_sources
+from dicomcast.settings import sources
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the /run/secrets of the machine out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings_sources, "DEFAULT_SECRETS_DIR", tmp_path_factory.mktemp("run") / "secrets")
+        patch.setattr(sources, "DEFAULT_SECRETS_DIR", tmp_path_factory.mktemp("run") / "secrets")
         yield

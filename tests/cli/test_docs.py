@@ -14,7 +14,7 @@ import typer
 from dicomcast import cli, errors
 from dicomcast.metrics import INSTRUMENTS
 from dicomcast.settings import Settings
-from dicomcast.settings_sources import variables
+from dicomcast.settings.sources import variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sorted(ROOT.glob("docs/**/*.md"))}

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from dicomcast import settings_sources
 from dicomcast.errors import ConfigError
 from dicomcast.settings import (
     KNOWN,
@@ -20,6 +19,7 @@ from dicomcast.settings import (
     Settings,
     effective,
     load_offline_settings,
+    sources,
 )
 from tests.given_settings import REQUIRED, load
 
@@ -59,14 +59,14 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize("variable", KNOWN.values(), ids=lambda variable: variable.name)
-def test_every_setting_is_described(variable: settings_sources.Variable) -> None:
+def test_every_setting_is_described(variable: sources.Variable) -> None:
     """The reference page and the errors have something to say about every setting."""
     assert variable.description.endswith(".")
     assert variable.written
 
 
 @pytest.mark.parametrize("variable", KNOWN.values(), ids=lambda variable: variable.name)
-def test_defaults_are_valid_as_written(variable: settings_sources.Variable) -> None:
+def test_defaults_are_valid_as_written(variable: sources.Variable) -> None:
     """A default that is copied from the reference page into the environment means the same."""
     if variable.default in (None, *KNOWN):
         return

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from dicomcast import settings_sources
 from dicomcast.settings import (
     BearerAuth,
     load_settings,
+    sources,
 )
 from tests.given_settings import REQUIRED, load, problem, problems
 
-MOUNT = settings_sources.DEFAULT_SECRETS_DIR  # as shipped
+MOUNT = sources.DEFAULT_SECRETS_DIR  # as shipped
 
 
 def test_given_environment_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_precedence(tmp_path: Path) -> None:
 def test_default_secrets_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Secret files are found without being asked for, where container engines mount them."""
     assert Path("/run/secrets") == MOUNT
-    monkeypatch.setattr(settings_sources, "DEFAULT_SECRETS_DIR", tmp_path)
+    monkeypatch.setattr(sources, "DEFAULT_SECRETS_DIR", tmp_path)
     (tmp_path / "DICOMCAST_LOG__LEVEL").write_text("error\n")
     assert load().log.level == "error"
 

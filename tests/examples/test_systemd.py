@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dicomcast.settings_sources import SECRETS_DIR
+from dicomcast.settings.sources import SECRETS_DIR
 from tests.examples.variables import EXAMPLES, loaded, unknown
 from tests.servers import skip
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dicomcast.settings import KNOWN, Settings, load_settings
-from dicomcast.settings_sources import CONFIG, SECRETS_DIR
+from dicomcast.settings.sources import CONFIG, SECRETS_DIR
 
 __all__ = ["EXAMPLES", "loaded", "unknown"]
 

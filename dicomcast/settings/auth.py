@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dicomcast.settings_values import Password, Token, UserName
+from dicomcast.settings.values import Password, Token, UserName
 
 __all__ = ["Auth", "BasicAuth", "BearerAuth", "Group", "NoAuth"]
 

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from dicomcast.durations import format_duration
 from dicomcast.errors import ConfigError
-from dicomcast.settings_values import Written
+from dicomcast.settings.values import Written
 
 __all__ = [
     "DELIMITER",

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from dicomcast.settings_auth import Group
-from dicomcast.settings_values import Written
+from dicomcast.settings.auth import Group
+from dicomcast.settings.values import Written
 from dicomcast.tls import Files, check_certificates, check_key
 
 __all__ = ["Tls", "TlsFiles"]

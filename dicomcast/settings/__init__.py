@@ -1,0 +1,52 @@
+"""Everything an operator can set: one frozen tree, read once, all of its problems told at once.
+
+`DICOMCAST_FHIR__URL` is `settings.fhir.url`; the same name is a file in `/run/secrets`, and `url` under
+`[fhir]` in the TOML file that DICOMCAST_CONFIG names. The environment wins over the secret files, and
+these over the TOML file. The descriptions below are the reference page (docs/reference/settings.md).
+"""
+
+from dicomcast.settings.auth import Auth, BasicAuth, BearerAuth, NoAuth
+from dicomcast.settings.groups import (
+    HealthSettings,
+    LogSettings,
+    MappingSettings,
+    PatientRules,
+    PatientSettings,
+    StateSettings,
+    WorkerSettings,
+)
+from dicomcast.settings.load import (
+    KNOWN,
+    OfflineSettings,
+    Setting,
+    Settings,
+    effective,
+    load_offline_settings,
+    load_settings,
+)
+from dicomcast.settings.peers import DicomSettings, FhirSettings
+from dicomcast.settings.values import Start
+
+__all__ = [
+    "KNOWN",
+    "Auth",
+    "BasicAuth",
+    "BearerAuth",
+    "DicomSettings",
+    "FhirSettings",
+    "HealthSettings",
+    "LogSettings",
+    "MappingSettings",
+    "NoAuth",
+    "OfflineSettings",
+    "PatientRules",
+    "PatientSettings",
+    "Setting",
+    "Settings",
+    "Start",
+    "StateSettings",
+    "WorkerSettings",
+    "effective",
+    "load_offline_settings",
+    "load_settings",
+]

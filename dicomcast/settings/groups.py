@@ -1,0 +1,162 @@
+"""All groups of settings but those of the two peers; their descriptions are the reference page."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from dicomcast.durations import parse_duration
+from dicomcast.settings.auth import Group
+from dicomcast.settings.values import (
+    Address,
+    Duration,
+    Extras,
+    IdentifierValue,
+    Issuers,
+    LogLevel,
+    SqliteUrl,
+    StartAt,
+    Uri,
+    Zone,
+    between,
+)
+
+__all__ = [
+    "HealthSettings",
+    "LogSettings",
+    "MappingSettings",
+    "PatientRules",
+    "PatientSettings",
+    "StateSettings",
+    "WorkerSettings",
+]
+
+
+class PatientRules(Group):
+    """How patients are identified, and who may write them."""
+
+    system: Uri | None = Field(default=None, description="The system of PatientID where no issuer says otherwise.")
+    mode: Literal["link", "create", "own", "update"] = Field(
+        default="own",
+        description="What may be done to Patients: only `link` to them, `create` missing ones, also keep up "
+        "those created here (`own`), or `update` all.",
+    )
+    issuers: Issuers = Field(
+        default_factory=dict,
+        description='The system URI of each IssuerOfPatientID, e.g. `{"HOSPITAL-A": "urn:oid:1.2.3"}`.',
+    )
+    unknown_issuer: Literal["site", "missing"] = Field(
+        default="site",
+        description="What becomes of a PatientID whose issuer is named but has no system: it has that of the `site`, "
+        "so that equal PatientIDs of two hospitals are one patient, or counts as `missing`.",
+    )
+    missing_id: Literal["skip", "surrogate", "unknown"] = Field(
+        default="surrogate",
+        description="What becomes of a study without PatientID: `skip` it, let its study UID identify a "
+        "`surrogate`, or hang it on the one `unknown` Patient.",
+    )
+    unknown: IdentifierValue | None = Field(
+        default=None,
+        validate_default=True,
+        description="The identifier of the Patient whom all studies without PatientID share, in PATIENT__SYSTEM; with "
+        "`unknown` it is required. It is created where there is none, with nothing but that, and never written to.",
+    )
+
+    @field_validator("unknown")
+    @classmethod
+    def _named_if_shared(cls, unknown: str | None, known: ValidationInfo) -> str | None:
+        if unknown is None and known.data.get("missing_id") == "unknown":
+            raise ValueError("with PATIENT__MISSING_ID=unknown, write the identifier of the Patient to be shared")
+        return unknown
+
+
+class PatientSettings(PatientRules):
+    """How patients are identified, and who may write them."""
+
+    system: Uri = Field(
+        description="The system (absolute URI) of PatientID where no issuer says otherwise, e.g. "
+        "https://hospital.example.com/mrn."
+    )
+
+
+class MappingSettings(Group):
+    """How DICOM becomes FHIR."""
+
+    strict: bool = Field(
+        default=False,
+        description="Whether a study with an issue is parked, instead of cast without the value that breaks a rule: an "
+        "invalid value, an issuer that is named but not known, instances that contradict each other, or a Patient of "
+        "others who does not match. A study that stands in FHIR is read whole with each change then.",
+    )
+    timezone: Zone | None = Field(
+        default=None,
+        description="The zone of times whose dataset has no TimezoneOffsetFromUTC; unset, only their date is mapped.",
+    )
+    accession_system: Uri | None = Field(
+        default=None, description="The system of AccessionNumber where no issuer says otherwise; unset, it has none."
+    )
+    extras: Extras = Field(
+        default=(),
+        description="What is mapped beside the usual; [the mapping](mapping.md) says what each of them is.",
+    )
+    compat: bool = Field(
+        default=False,
+        description="Whether StudyDescription stands in `ImagingStudy.note` too, where queries made for DICOM Cast "
+        "look for it.",
+    )
+
+
+class StateSettings(Group):
+    """Where the cursor and the parked studies are kept."""
+
+    url: SqliteUrl = Field(
+        default="sqlite:///dicomcast.db",
+        description="The state store; its disk must be durable and local (no network share).",
+    )
+
+
+class WorkerSettings(Group):
+    """The pace of the work."""
+
+    poll_interval: Annotated[Duration, between("1s", "1d")] = Field(
+        default=parse_duration("1m"),
+        description="How often the change feed is asked once it has been read to its end.",
+    )
+    start: StartAt = Field(
+        default="beginning",
+        description="Where in the change feed the first run starts; later runs go on from the cursor.",
+    )
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="How many studies are cast at the same time."
+    )
+    window: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=2500, description="How many entries of the change feed are settled together."
+    )
+    lease: Annotated[Duration, between("1s", "1h")] = Field(
+        default=parse_duration("1m"),
+        description="How long another worker waits after the last sign of life of this one, before it takes over.",
+    )
+    retry_budget: Annotated[Duration, between("0s", "1d")] = Field(
+        default=parse_duration("2m"),
+        description="How long one request is retried before its server counts as down until the next poll.",
+    )
+
+
+class HealthSettings(Group):
+    """The health port: /livez, /readyz and /metrics."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="The port; unset, there is none."
+    )
+    address: Address = Field(default="0.0.0.0", description="The address to listen on.")
+
+
+class LogSettings(Group):
+    """What is logged to stderr; never a patient."""
+
+    level: LogLevel = Field(default="info", description="The least severe level that is logged.")
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        description="One JSON object a line, or text for people; `auto` is `console` on a terminal.",
+    )
