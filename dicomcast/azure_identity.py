@@ -5,6 +5,7 @@ azure-identity is the extra `azure`, and is imported only where it is asked for.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from dicomcast.errors import ConfigError
@@ -37,6 +38,8 @@ def azure_credential(setting: str, identity: Identity = "auto", client_id: str |
             ManagedIdentityCredential,
             WorkloadIdentityCredential,
         )
+    for library in ("azure", "msal"):  # What they log repeats what servers say; errors are told by ours.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     match identity:
         case "managed":
             return ManagedIdentityCredential(client_id=client_id, **_PATIENCE)
