@@ -21,7 +21,9 @@ from dicomcast.uris import is_uri
 
 __all__ = [
     "Address",
+    "ClientId",
     "Duration",
+    "ExactUrl",
     "Extras",
     "HttpUrl",
     "IdentifierValue",
@@ -35,6 +37,7 @@ __all__ = [
     "Token",
     "Uri",
     "UserName",
+    "Words",
     "Written",
     "Zone",
     "between",
@@ -62,7 +65,7 @@ def _http_url(text: str) -> str:
         raise ValueError("take user name and password out of the URL and set them with AUTH__KIND=basic")
     if "?" in text or "#" in text:
         raise ValueError("take the query (?…) and the fragment (#…) out of the URL")
-    return text.rstrip("/")
+    return text
 
 
 def _absolute_uri(text: str) -> str:
@@ -152,7 +155,8 @@ def between(shortest: str, longest: str) -> Any:  # as pydantic types its Field:
 
 
 Address = Annotated[str, Field(pattern=r"^[0-9A-Za-z.:-]+$"), Written("an IP address or a host name")]
-HttpUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
+ExactUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
+HttpUrl = Annotated[ExactUrl, AfterValidator(lambda url: url.rstrip("/"))]
 Uri = Annotated[str, AfterValidator(_absolute_uri), Written("an absolute URI")]
 IdentifierValue = Annotated[
     str, Field(pattern=r"^[^\s\x00-\x1f]+( [^\s\x00-\x1f]+)*$"), Written("a text, such as `UNKNOWN`")
@@ -169,6 +173,8 @@ SqliteUrl = Annotated[str, AfterValidator(_sqlite_url), Written("`sqlite:///FILE
 Duration = Annotated[timedelta, BeforeValidator(_duration), Written("a duration, such as `30s` or `1h30m`")]
 Timeout = Annotated[Duration, between("1s", "1h")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+ClientId = Annotated[str, Field(pattern=r"^[!-~]+$"), Written("a name without blanks")]
+Words = Annotated[str, Field(pattern=r"^[!-~]+( [!-~]+)*$"), Written("a text without blanks at its ends")]
 UserName = Annotated[str, Field(pattern=r"^[^:\x00-\x1f]+$"), Written("a name without a colon")]  # RFC 7617
 Password = Annotated[SecretStr, Field(min_length=1), Written("a secret")]
 Token = Annotated[SecretStr, AfterValidator(_token), Written("a secret")]
