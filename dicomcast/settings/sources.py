@@ -82,10 +82,15 @@ def variables(model: type[BaseModel], prefix: str = PREFIX, *, optional: bool = 
                 written=_written(field),
                 default=_default(field, siblings),
                 required=field.is_required() and not optional,
-                secret=field.annotation is SecretStr,
+                secret=_is_secret(field.annotation),
                 description=field.description or "",
             )
     return found
+
+
+def _is_secret(annotation: object) -> bool:
+    """Whether a field holds a secret, or nothing."""
+    return any(kind is SecretStr or SecretStr in get_args(kind) for kind in (annotation, *get_args(annotation)))
 
 
 def _written(field: FieldInfo) -> str:
