@@ -74,10 +74,10 @@ format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 lock: ## Resolve the dependencies anew (needs uv).
-	$(UV_COMPILE) pyproject.toml --extra prometheus --extra azure -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra oauth2 --extra prometheus -o requirements/runtime.txt
 	$(UV_COMPILE) --group build -o requirements/build.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
-	$(UV_COMPILE) pyproject.toml --extra demo --extra prometheus --extra azure --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra demo --extra oauth2 --extra prometheus --group build --group test --group check -o requirements/dev.txt
 	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 
 clean: ## Remove what the targets made.

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from dicomcast.errors import ConfigError, StateError, StateRefused
+from dicomcast.azure_identity import azure_credential, extra_azure
+from dicomcast.errors import StateError, StateRefused
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient
@@ -128,12 +129,9 @@ def connect(where: str, *, connection_string: str, table: str, client_id: str) -
     Raises:
         ConfigError: the packages are not installed.
     """
-    try:
+    with extra_azure("STATE__URL: azure-tables"):
         from azure.data.tables import TableClient
-    except ImportError as error:
-        raise ConfigError(
-            f"STATE__URL: Azure Tables need more packages ({error.name}): pip install '.[azure]' in a clone"
-        ) from None
+    credential = None if connection_string else azure_credential("STATE__URL", client_id=client_id or None)
     options: dict[str, Any] = {
         "retry_total": _REPEATS,
         "retry_backoff_factor": 0.3,
@@ -146,18 +144,10 @@ def connect(where: str, *, connection_string: str, table: str, client_id: str) -
             client = TableClient.from_connection_string(connection_string, table, **options)
         else:
             host = where if "." in where else f"{where}.table.core.windows.net"
-            credential = _identity(client_id)
             client = TableClient(f"https://{host}", table, credential=credential, **options)
         return Table(client, client.url.split("://")[-1].split("?")[0], by_secret=bool(connection_string))
 
     return open_table
-
-
-def _identity(client_id: str) -> Any:
-    """Whoever we are on Azure: a workload identity, a managed one, or a developer who is logged in."""
-    from azure.identity import DefaultAzureCredential
-
-    return DefaultAzureCredential(managed_identity_client_id=client_id or None)
 
 
 def _code(error: Exception) -> str:

@@ -170,7 +170,7 @@ async def test_no_identity(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> N
         def close(self) -> None:
             """Nothing is open."""
 
-    monkeypatch.setattr(azure_table, "_identity", lambda _: Nobody())
+    monkeypatch.setattr(azure_table, "azure_credential", lambda *_, **__: Nobody())
     said = await refused(opener("", url="azure-tables://account"), StateRefused)
     assert "account.table.core.windows.net" in said and "give the container a managed identity" in said
 
