@@ -200,6 +200,10 @@ def _explained(error: Exception, where: str, *, by_secret: bool) -> StateError:
 
 def _cause(error: BaseException) -> str:
     """The innermost error by its name: its text may hold a URL, and so a signature."""
-    while (inner := error.__cause__ or error.__context__) is not None:
+    for _ in range(10):
+        wrapped = (getattr(error, "inner_exception", None), error.__cause__, error.__context__, *error.args)
+        inner = next((one for one in wrapped if isinstance(one, BaseException)), None)
+        if inner is None:
+            break
         error = inner
     return type(error).__name__

@@ -206,7 +206,7 @@ class AzureTablesStore:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except (KeyError, TypeError, ValueError) as error:
             said = f"a row cannot be read or written as what it should be ({type(error).__name__})"
-        raise StateError(f"STATE__URL: {said}; what was settled before is still there")
+        raise StateError(f"STATE__URL: azure-tables: {said}; what was settled before is still there")
 
 
 def _checkpoint(head: Head) -> Checkpoint:
