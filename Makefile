@@ -43,7 +43,7 @@ check: $(VENV)/.dev ## Lint, types, import contracts, generated pages and tables
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python tools/extract.py --check
 
-servers: tests/servers/medplum/node_modules/.installed ## Install the foreign servers that the tests run against.
+servers: tests/servers/medplum/node_modules/.installed tests/servers/azurite/node_modules/.installed ## Install the foreign servers that the tests run against.
 	@PATH="$$PATH:/usr/sbin" command -v Orthanc >/dev/null || echo "Orthanc comes from the system (Debian: apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-python gcc libc6-dev openssl)"
 
 $(VENV)/.servers: requirements/servers.txt | $(BIN)/python
@@ -53,8 +53,8 @@ $(VENV)/.servers: requirements/servers.txt | $(BIN)/python
 	@touch $@
 
 # Node.js comes as a wheel too, so that nothing but Python is expected here either.
-tests/servers/medplum/node_modules/.installed: tests/servers/medplum/package-lock.json $(VENV)/.servers
-	PATH="$(CURDIR)/.venv-servers/bin:$$PATH" npm ci --silent --no-audit --no-fund --prefix tests/servers/medplum
+tests/servers/%/node_modules/.installed: tests/servers/%/package-lock.json $(VENV)/.servers
+	PATH="$(CURDIR)/.venv-servers/bin:$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts --prefix tests/servers/$*
 	@touch $@
 
 bench: $(VENV)/.dev ## Measure, as ratios within one run (FULL=1: scale nothing; WRITE=1: into the docs).
@@ -83,4 +83,4 @@ lock: ## Resolve the dependencies anew (needs uv).
 	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 
 clean: ## Remove what the targets made.
-	rm -rf .venv .venv-servers build dist tests/servers/medplum/node_modules
+	rm -rf .venv .venv-servers build dist tests/servers/*/node_modules
