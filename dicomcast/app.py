@@ -28,8 +28,9 @@ from dicomcast.settings import (
     PatientRules,
     Settings,
     Start,
+    StateSettings,
 )
-from dicomcast.state import StateStore, open_store
+from dicomcast.state import StateStore, TableAccess, open_store
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
 from dicomcast.tls import readable_on_the_way
@@ -110,12 +111,17 @@ async def build(
         stack.push_async_callback(dicom.close)
         server = _http("fhir", settings.fhir, settings)
         stack.push_async_callback(server.close)
-        stored = open_store(settings.state.url, read_only=read_only or dry_run is not None)
+        stored = _store(settings.state, read_only=read_only or dry_run is not None)
         store = stored if dry_run is None else DryRunStore(stored)
         stack.push_async_callback(store.close)
         feed = _feed(settings.dicom, dicom, store)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
-        fhir = FhirServer(server, version=settings.fhir.version, fence=lambda: tenure.epoch)
+        fhir = FhirServer(
+            server,
+            version=settings.fhir.version,
+            fence=lambda: tenure.epoch,
+            search_lag=settings.fhir.search_lag,
+        )
         if dry_run is not None:
             fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))
@@ -143,6 +149,13 @@ async def build(
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _store(state: StateSettings, *, read_only: bool) -> StateStore:
+    secret = state.connection_string.get_secret_value() if state.connection_string else ""
+    return open_store(
+        state.url, read_only=read_only, table=TableAccess(secret, state.table_prefix, state.client_id or "")
+    )
 
 
 def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:

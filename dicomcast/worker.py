@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from dicomcast.app import App
 from dicomcast.errors import (
@@ -28,6 +27,7 @@ from dicomcast.errors import (
     Retriable,
     SourceReset,
     StateError,
+    StateRefused,
     Stranger,
     Unauthorized,
 )
@@ -104,7 +104,7 @@ class Worker:
         Raises:
             Retriable, Rejected, StateError: a job that ends found a peer or the store away for too long.
             LeaseLost: … or another worker active for too long.
-            Unauthorized: … or its credentials refused.
+            Unauthorized, StateRefused: … or its credentials refused.
             ConfigError: a peer is not what the settings say.
         """
         loop = asyncio.get_running_loop()
@@ -206,7 +206,9 @@ class Worker:
 
         Credentials are mended by somebody else, so an endless run waits for that.
         """
-        return isinstance(error, _PASSING) or (isinstance(error, Unauthorized) and not job.ends)
+        if isinstance(error, Unauthorized | StateRefused):
+            return not job.ends
+        return isinstance(error, _PASSING)
 
     async def _wait_out(self, error: DicomCastError) -> None:
         self._trouble = error
@@ -305,6 +307,8 @@ class Worker:
         if once:
             await self._drain(checkpoint)
             return
+        from apscheduler.schedulers.asyncio import AsyncIOScheduler  # here, since a run that ends needs none
+
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(self._poke, "interval", seconds=self._poll_interval, coalesce=True, misfire_grace_time=None)
         scheduler.start()

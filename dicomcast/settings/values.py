@@ -22,6 +22,7 @@ from dicomcast.uris import is_uri
 __all__ = [
     "Address",
     "ClientId",
+    "ConnectionString",
     "Duration",
     "ExactUrl",
     "Extras",
@@ -30,9 +31,10 @@ __all__ = [
     "Issuers",
     "LogLevel",
     "Password",
-    "SqliteUrl",
     "Start",
     "StartAt",
+    "StateUrl",
+    "TablePrefix",
     "Timeout",
     "Token",
     "Uri",
@@ -108,11 +110,24 @@ def _zone(name: str) -> str:
     return name
 
 
-def _sqlite_url(text: str) -> str:
-    scheme, separator, path = text.partition(":///")
-    if not separator or scheme != "sqlite" or not path:
-        raise ValueError("write sqlite:///FILE (known state stores: sqlite)")
-    return text
+def _state_url(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if scheme == "sqlite" and rest.removeprefix("/") and rest.startswith("/"):
+        return text
+    # An account, or where it answers; nothing with a connection string, which says it too.
+    if separator and scheme == "azure-tables" and re.fullmatch(r"([0-9A-Za-z.-]+(:\d+)?(/[0-9A-Za-z]+)?)?", rest):
+        return text
+    raise ValueError("write sqlite:///FILE or azure-tables://ACCOUNT")
+
+
+def _connection_string(secret: SecretStr) -> SecretStr:
+    parts = [part.partition("=") for part in secret.get_secret_value().strip().rstrip(";").split(";")]
+    given = {name.strip().lower(): value for name, _, value in parts if value}
+    account = given.keys() >= {"accountname", "accountkey"}
+    signed = "sharedaccesssignature" in given and given.keys() & {"accountname", "tableendpoint"}
+    if len(given) != len(parts) or not (account or signed):
+        raise ValueError("write it as the storage account shows it: AccountName=…;AccountKey=…")
+    return secret
 
 
 def _token(secret: SecretStr) -> SecretStr:
@@ -169,7 +184,16 @@ Extras = Annotated[
     Written("some of " + ", ".join(f"`{one}`" for one in Extra) + " (in TOML, an array)"),
 ]
 Zone = Annotated[str, AfterValidator(_zone), Written("an IANA time zone, such as `Europe/Berlin`")]
-SqliteUrl = Annotated[str, AfterValidator(_sqlite_url), Written("`sqlite:///FILE`")]
+StateUrl = Annotated[
+    str,
+    AfterValidator(_state_url),
+    Written("`sqlite:///FILE` or `azure-tables://ACCOUNT` (or the host of its endpoint)"),
+]
+ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string), Written("a secret")]
+TablePrefix = Annotated[
+    str, Field(pattern=r"^([A-Za-z][0-9A-Za-z]{0,39})?$"), Written("letters and digits, a letter first, at most 40")
+]
+ClientId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]+$"), Written("the client id of an identity")]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Written("a duration, such as `30s` or `1h30m`")]
 Timeout = Annotated[Duration, between("1s", "1h")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]

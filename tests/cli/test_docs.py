@@ -117,6 +117,15 @@ def test_what_is_printed_about_the_way_to_a_peer(row: list[str]) -> None:
     assert_printed(row[0])
 
 
+@pytest.mark.parametrize(
+    "row", cells(PAGES["docs/how-to/state-stores.md"], "What goes wrong"), ids=lambda row: row[0][:60]
+)
+def test_what_is_printed_about_tables(row: list[str]) -> None:
+    """The same for the table of that page."""
+    assert row[1] in {"75", "77"}
+    assert_printed(row[0])
+
+
 def assert_printed(shapes: str) -> None:
     """Whether each of the sentences is in the code, but for what `…` stands for."""
     said = [text for tree in TREES for text in constants(tree)]

