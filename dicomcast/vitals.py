@@ -107,7 +107,10 @@ class Backlog:
 
 
 class Peer(Protocol):
-    """What is counted of a peer, `seconds` of waiting for it too; `trouble` is why it gives no usable answers, "" while it does."""
+    """What is counted of a peer; `trouble` is why it gives no usable answers, "" while it does.
+
+    `seconds` is how long the answers took altogether.
+    """
 
     peer: str
     requests: int
