@@ -35,12 +35,13 @@ test: $(VENV)/.dev ## Run the tests (real servers too, where they are installed:
 test-long: $(VENV)/.dev ## Run the tests that take long: foreign FHIR servers, crashes, TLS, whole jobs on a real Orthanc, benchmarks in small.
 	$(BIN)/pytest -n auto -m long
 
-check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
+check: $(VENV)/.dev ## Lint, types, import contracts, generated pages and tables.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/python tools/extract.py --check
 	$(BIN)/hadolint Dockerfile
 
 servers: tests/servers/medplum/node_modules/.installed ## Install the foreign servers that the tests run against.
@@ -75,8 +76,9 @@ soak: $(VENV)/.dev ## The property tests, and the command killed and paused at r
 		tests/core/test_junk.py tests/core/test_mutations.py tests/core/test_order.py \
 		tests/cli/test_crash.py tests/cli/test_two_workers.py
 
-docs: $(VENV)/.dev ## Write the generated pages.
+docs: $(VENV)/.dev ## Write the generated pages, the chart's schema, and the tables that are pydicom's.
 	$(BIN)/python -m docs.generate
+	$(BIN)/python tools/extract.py
 
 format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""What a kubelet does with a pod, as far as it matters here: variables, arguments, files and probes of its container."""
+"""What a kubelet does with a pod, as far as it matters here: variables, arguments, files and probes of a container."""
 
 from __future__ import annotations
 
