@@ -79,7 +79,7 @@ class Http:
 
     The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
     `trouble` says why it gives no usable answers at present, "" while it does. `settings` is how the names of its
-    settings begin, by default with the peer's.
+    settings begin, by default with the peer's. `seconds` is how long its answers took.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Http:
         self.credentials = credentials
         self.requests = 0
         self.retries = 0
+        self.seconds = 0.0
         self.trouble = ""
         self._away_since = 0.0
         self._met = False
@@ -248,6 +249,7 @@ class Http:
         if fence is not None:
             fence()
         self.requests += 1
+        began = _now()
         try:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
             async with asyncio.timeout(self._timeout):
@@ -262,6 +264,8 @@ class Http:
             if isinstance(error, _CUT) and not self._met:
                 said += supposed(self._settings, self.base_url, self._tls)
             raise Retriable(said, peer=self.peer) from None
+        finally:
+            self.seconds += _now() - began
 
     def _translate(self, response: httpx.Response, shown: str) -> Answer:
         self._met = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -60,7 +60,8 @@ class Report:
 class Backlog:
     """How far behind the feed we are: the newest entry settled, the newest there is, and the rows that wait.
 
-    Not `measurable` is what is left of an archive that is listed, or still to be listed for the first time.
+    Not `measurable` is what is left of an archive that is listed, or still to be listed for the first time. `reasons`
+    counts the rows, parked and dead, by why they are there.
     """
 
     settled: Cursor = field(default_factory=Cursor)
@@ -69,6 +70,7 @@ class Backlog:
     dead: int = 0
     oldest: datetime | None = None
     measurable: bool = True
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settled: Cursor, latest: Cursor, rows: Iterable[Parked], *, measurable: bool = True) -> Backlog:
@@ -76,7 +78,8 @@ class Backlog:
         seen = undropped(rows)
         dead = sum(row.next_attempt is None for row in seen)
         oldest = min((row.first_seen for row in seen if row.first_seen), default=None)
-        return cls(settled, latest, len(seen) - dead, dead, oldest, measurable)
+        reasons = Counter(row.reason for row in seen)
+        return cls(settled, latest, len(seen) - dead, dead, oldest, measurable, reasons)
 
     @property
     def entries(self) -> int | None:
@@ -104,11 +107,15 @@ class Backlog:
 
 
 class Peer(Protocol):
-    """What is counted of a peer; `trouble` is why it gives no usable answers, "" while it does."""
+    """What is counted of a peer; `trouble` is why it gives no usable answers, "" while it does.
+
+    `seconds` is how long the answers took altogether.
+    """
 
     peer: str
     requests: int
     retries: int
+    seconds: float
     trouble: str
 
 
@@ -127,6 +134,7 @@ class Vitals:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     report: Report = field(default_factory=Report)
     windows: int = 0
+    leases_lost: int = 0
     backlog: Backlog | None = None
     polled_at: datetime | None = None
     caught_up_at: datetime | None = None
