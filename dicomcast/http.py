@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
 from dicomcast.tls import Files, introduce, trusting
 
-__all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "wait_before_retry"]
+__all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "tls_context", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -112,7 +111,7 @@ class Http:
         self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
-            verify=_verify(tls) if transport is None else True,
+            verify=True if transport is not None or tls == _PUBLIC else tls_context(tls),
             timeout=self._timeout,
             transport=transport,
             headers={"User-Agent": "dicomcast"},
@@ -304,10 +303,8 @@ def _trusting_public_cas(*_where: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _verify(tls: Files) -> ssl.SSLContext:
-    """How a server's certificate is verified, which it always is."""
-    if tls == _PUBLIC:
-        return _trusting_public_cas(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+def tls_context(tls: Files) -> ssl.SSLContext:
+    """How a server's certificate is verified, which it always is, and with what we prove who we are."""
     context = trusting(tls.ca) if tls.ca else httpx.create_ssl_context()
     if tls.certificate:
         introduce(context, tls.certificate, tls.key)
