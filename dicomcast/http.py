@@ -111,7 +111,7 @@ class Http:
         self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
-            verify=True if transport is not None or tls == _PUBLIC else tls_context(tls),
+            verify=True if transport is not None else _verify(base_url, tls),
             timeout=self._timeout,
             transport=transport,
             headers={"User-Agent": "dicomcast"},
@@ -301,6 +301,11 @@ def wait_before_retry(state: tenacity.RetryCallState) -> float:
 def _trusting_public_cas(*_where: str | None) -> ssl.SSLContext:
     """One context for both peers: to load the public CAs takes longer than to ask a feed that has nothing new."""
     return httpx.create_ssl_context()
+
+
+def _verify(base_url: str, tls: Files) -> ssl.SSLContext:
+    """For http one that trusts nobody, and is never asked: to load the public CAs takes longer than some runs."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if base_url.startswith("http:") else tls_context(tls)
 
 
 def tls_context(tls: Files) -> ssl.SSLContext:

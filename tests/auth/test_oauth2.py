@@ -158,6 +158,7 @@ async def test_the_token_endpoint_fails(clinic: Clinic) -> None:
     assert set(clinic.embedded.studies()) == {"1.2.3"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [refuse(503), answer({"error": "invalid_client"}, status=400), refuse(403)])
 async def test_no_new_token_in_mid_window(clinic: Clinic, fault: Fault) -> None:
     """The cursor stays, no study is parked for it, and the next run does the rest."""

@@ -77,6 +77,7 @@ async def test_the_write_probe(tmp_path: Path, transactions: bool) -> None:
         assert site.store.total_versions() == 0
 
 
+@pytest.mark.long
 async def test_the_cursor_is_recognised(embedded: Embedded) -> None:
     """An archive that was recreated since is told before a worker meets it."""
     embedded.put("1.2.3")
