@@ -23,6 +23,7 @@ from dicomcast.answers import http_date, issue_codes, refusal, retry_after
 from dicomcast.errors import Conflict, DicomCastError, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
+from dicomcast.standing import Standing
 from dicomcast.tls import Files, introduce, trusting
 
 __all__ = ["Answer", "Http", "dump_json", "parse_json", "wait_before_retry"]
@@ -52,7 +53,7 @@ class Http:
     """A peer: requests relative to `base_url`, retried within `budget`, for as long as nobody says `stop`.
 
     The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
-    `trouble` says why it gives no usable answers at present, "" while it does.
+    `trouble` says why it gives no usable answers at present, "" while it does; `standing` what it is to us, since when.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Http:
         self.requests = 0
         self.retries = 0
         self.trouble = ""
+        self.standing = Standing()
         self._away_since = 0.0
         self._met = False
         self._tls = tls
@@ -180,10 +182,12 @@ class Http:
                 self._note(error, began)
                 raise
             self.trouble = ""
+            self.standing.note(None)
             return answer
 
     def _note(self, error: DicomCastError, began: float) -> None:
         """Keep an eye on whether the peer is there at all; a refusal is an answer, and one study may stumble."""
+        self.standing.note(error)
         if isinstance(error, Retriable) and error.throttled:
             self._limiter.throttled(began, error.retry_after or 0.0)
         if not isinstance(error, Retriable) or isinstance(error, Conflict):

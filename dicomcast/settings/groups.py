@@ -144,7 +144,7 @@ class WorkerSettings(Group):
 
 
 class HealthSettings(Group):
-    """The health port: /livez, /readyz and /metrics."""
+    """The health port: /livez, /readyz and /metrics, and [the status page](../how-to/status-page.md) at /."""
 
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None, description="The port; unset, there is none."
