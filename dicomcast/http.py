@@ -56,6 +56,7 @@ class Http:
 
     The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
     `trouble` says why it gives no usable answers at present, "" while it does; `standing` what it is to us, since when.
+    `seconds` is how long its answers took.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Http:
         self.base_url = base_url
         self.requests = 0
         self.retries = 0
+        self.seconds = 0.0
         self.trouble = ""
         self.standing = Standing()
         self._away_since = 0.0
@@ -207,6 +209,7 @@ class Http:
             await self._sleep(pause)
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        began = _now()
         try:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
             async with asyncio.timeout(self._timeout):
@@ -221,6 +224,8 @@ class Http:
             if isinstance(error, _CUT) and not self._met:
                 said += supposed(self.peer, self.base_url, self._tls)
             raise Retriable(said, peer=self.peer) from None
+        finally:
+            self.seconds += _now() - began
 
     def _translate(self, response: httpx.Response, shown: str) -> Answer:
         self._met = True

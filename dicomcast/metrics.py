@@ -54,6 +54,9 @@ INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
      _of_backlog(lambda backlog, _: backlog.parked)),
     ("dicomcast.dead", "gauge", "", "Studies that will not be tried again until somebody asks for it.",
      _of_backlog(lambda backlog, _: backlog.dead)),
+    ("dicomcast.parked.reasons", "gauge", "", "Studies that are parked or dead, by reason.",
+     lambda vitals, _: [(count, {"reason": reason})
+                        for reason, count in (vitals.backlog.reasons.items() if vitals.backlog else ())]),
     ("dicomcast.parked.oldest", "gauge", "s", "The age of the oldest study that is parked or dead.",
      _of_backlog(lambda backlog, now: backlog.oldest_seconds(now))),
     ("dicomcast.studies", "counter", "", "Studies cast, by outcome.",
@@ -64,10 +67,15 @@ INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
                         for (tag, rule), count in list(vitals.report.issues.items())]),
     ("dicomcast.windows", "counter", "", "Windows of the change feed settled.",
      _one(lambda vitals, _: vitals.windows)),
+    ("dicomcast.lease.lost", "counter", "", "How often the lease was gone while it was at work: it was stopped or cut "
+     "off for too long, or another worker took over.",
+     _one(lambda vitals, _: vitals.leases_lost)),
     ("dicomcast.requests", "counter", "", "HTTP requests sent, by peer, retries included.",
      lambda vitals, _: [(one.requests, {"peer": one.peer}) for one in vitals.peers]),
     ("dicomcast.retries", "counter", "", "HTTP requests sent again, by peer.",
      lambda vitals, _: [(one.retries, {"peer": one.peer}) for one in vitals.peers]),
+    ("dicomcast.requests.time", "counter", "s", "How long the answers to these requests took altogether, by peer.",
+     lambda vitals, _: [(one.seconds, {"peer": one.peer}) for one in vitals.peers]),
 )  # fmt: skip
 
 

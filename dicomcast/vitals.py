@@ -112,12 +112,15 @@ class Backlog:
 
 
 class Peer(Protocol):
-    """What is counted of a peer; `trouble` is why it gives no usable answers, "" while it does."""
+    """What is counted of a peer, `seconds` of waiting for it too; `trouble` is why it gives no usable answers, "" while it
+    does.
+    """
 
     peer: str
     base_url: str
     requests: int
     retries: int
+    seconds: float
     trouble: str
     standing: Standing
 
@@ -149,6 +152,7 @@ class Vitals:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     report: Report = field(default_factory=Report)
     windows: int = 0
+    leases_lost: int = 0
     backlog: Backlog | None = None
     polled_at: datetime | None = None
     caught_up_at: datetime | None = None

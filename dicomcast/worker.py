@@ -184,6 +184,7 @@ class Worker:
             except DicomCastError as error:
                 if not self._passes(error, job) or now() >= patience:
                     raise
+                self._vitals.leases_lost += isinstance(error, LeaseLost)
                 await self._wait_out(error)
 
     async def _open(self) -> Checkpoint:

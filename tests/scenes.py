@@ -26,14 +26,15 @@ class Seen:
     base_url: str
     requests: int = 0
     retries: int = 0
+    seconds: float = 0.0
     trouble: str = ""
     standing: Standing = field(default_factory=lambda: Standing(since=NOW))
 
 
 def _peers(since: datetime, requests: int) -> tuple[Seen, Seen]:
     return (
-        Seen("dicom", _ARCHIVE, requests // 3, 2, "", Standing(Condition.UP, since)),
-        Seen("fhir", _FHIR, requests, 14, "", Standing(Condition.UP, since)),
+        Seen("dicom", _ARCHIVE, requests // 3, 2, requests / 30, "", Standing(Condition.UP, since)),
+        Seen("fhir", _FHIR, requests, 14, requests / 4, "", Standing(Condition.UP, since)),
     )
 
 

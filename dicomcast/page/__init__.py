@@ -121,6 +121,7 @@ def _peer(peer: Peer, now: datetime) -> str:
     tone = _TONES[standing.condition]
     since = "" if standing.condition is Condition.UNASKED else f" for {span((now - standing.since).total_seconds())}"
     asked = f"{number(peer.requests)} requests, {number(peer.retries)} of them sent again"
+    asked += f", {peer.seconds / peer.requests:.2f} s each" if peer.requests else ""
     return (
         f"<li>{_dot(tone)}<div><strong>{escape(PEERS.get(peer.peer, peer.peer))}</strong>"
         f'<span class="pill {tone}">{standing.condition.value}{since}</span>'

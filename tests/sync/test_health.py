@@ -196,6 +196,7 @@ class Counted:
     def __init__(self, peer: str, requests: int, retries: int) -> None:
         self.peer, self.requests, self.retries, self.trouble = peer, requests, retries, ""
         self.base_url, self.standing = f"http://{peer}.test", Standing()
+        self.seconds = requests / 4
 
 
 def exposed(name: str, kind: str, unit: str) -> str:
@@ -206,9 +207,10 @@ def exposed(name: str, kind: str, unit: str) -> str:
 def test_every_instrument_is_there_with_its_value() -> None:
     """Names as the reference page explains them, numbers as the vitals have them when asked."""
     moment = datetime.now(UTC)
-    vitals = Vitals(peers=(Counted("dicom", 12, 3), Counted("fhir", 40, 0)), polled_at=moment, windows=7)
+    vitals = Vitals(peers=(Counted("dicom", 12, 3), Counted("fhir", 40, 0)), polled_at=moment, windows=7, leases_lost=2)
     vitals.enter(Phase.BLOCKED, "reason")
-    vitals.backlog = Backlog(Cursor(10), Cursor(15), 2, 1, moment - timedelta(hours=1))
+    reasons = {"conflict": 2, "refused": 1}
+    vitals.backlog = Backlog(Cursor(10), Cursor(15), 2, 1, moment - timedelta(hours=1), reasons=reasons)
     for outcome in (Outcome.CREATED, Outcome.CREATED, Outcome.PARKED):
         vitals.report.count(outcome)
     for tag, rule in (("00100020", "missing"), ("00080020", "not-a-date"), ("00100020", "missing")):
@@ -223,6 +225,7 @@ def test_every_instrument_is_there_with_its_value() -> None:
     assert found["dicomcast_phase"] == {("starting",): 0, ("active",): 0, ("standby",): 0, ("blocked",): 1}
     assert (found["dicomcast_parked"], found["dicomcast_dead"]) == ({(): 2}, {(): 1})
     assert found["dicomcast_parked_oldest_seconds"][()] >= 3600
+    assert found["dicomcast_parked_reasons"] == {("conflict",): 2, ("refused",): 1}
     assert found["dicomcast_studies_total"] == {
         (one.value,): {"created": 2, "parked": 1}.get(one, 0) for one in Outcome
     }
@@ -230,6 +233,8 @@ def test_every_instrument_is_there_with_its_value() -> None:
     assert found["dicomcast_windows_total"] == {(): 7}
     assert found["dicomcast_requests_total"] == {("dicom",): 12, ("fhir",): 40}
     assert found["dicomcast_retries_total"] == {("dicom",): 3, ("fhir",): 0}
+    assert found["dicomcast_requests_time_seconds_total"] == {("dicom",): 3, ("fhir",): 10}
+    assert found["dicomcast_lease_lost_total"] == {(): 2}
     assert found["dicomcast_lag_seconds"][()] >= 0
 
 
