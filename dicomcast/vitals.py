@@ -112,8 +112,9 @@ class Backlog:
 
 
 class Peer(Protocol):
-    """What is counted of a peer, `seconds` of waiting for it too; `trouble` is why it gives no usable answers, "" while it
-    does.
+    """What is counted of a peer, `seconds` of waiting for it too.
+
+    `trouble` is why it gives no usable answers, "" while it does.
     """
 
     peer: str
