@@ -76,10 +76,10 @@ format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 lock: ## Resolve the dependencies anew (needs uv).
-	$(UV_COMPILE) pyproject.toml --extra prometheus -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra prometheus --extra otlp -o requirements/runtime.txt
 	$(UV_COMPILE) --group build -o requirements/build.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
-	$(UV_COMPILE) pyproject.toml --extra demo --extra prometheus --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra demo --extra prometheus --extra otlp --extra azure-monitor --group build --group test --group check -o requirements/dev.txt
 	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 
 clean: ## Remove what the targets made.

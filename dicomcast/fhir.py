@@ -57,6 +57,7 @@ class FhirServer:
 
     def __init__(self, http: Http, *, version: str = "auto", fence: Callable[[], object] | None = None) -> None:
         self._http = http
+        self.spans = http.spans
         self._fence = fence
         self._wanted = version
         self.version: Version = R4
@@ -235,6 +236,10 @@ class FhirServer:
         return [written for one in batches(writes) for written in await self._post(one)]
 
     async def _post(self, bundle: JSON) -> list[Written]:
+        with self.spans.span(bundle["type"], {"dicomcast.entries": len(bundle["entry"])}):
+            return await self._answered(bundle)
+
+    async def _answered(self, bundle: JSON) -> list[Written]:
         try:
             answer = await self._http.request(
                 "POST",

@@ -25,6 +25,7 @@ from dicomcast.answers import http_date, issue_codes, refusal, retry_after
 from dicomcast.errors import Conflict, DicomCastError, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
+from dicomcast.spans import SILENT, Facts, Spans
 from dicomcast.standing import Standing
 from dicomcast.tls import Files, introduce, trusting
 
@@ -70,8 +71,10 @@ class Http:
         budget: timedelta = timedelta(minutes=2),
         concurrency: int = 8,
         transport: httpx.AsyncBaseTransport | None = None,
+        spans: Spans = SILENT,
     ) -> None:
         self.peer = peer
+        self.spans = spans
         self.base_url = base_url
         self.requests = 0
         self.retries = 0
@@ -93,6 +96,9 @@ class Http:
             transport=transport,
             headers={"User-Agent": "dicomcast"},
         )
+        url = self._client.base_url
+        # A span tells the server and not the address, in which there are UIDs.
+        self._server: Facts = {"dicomcast.peer": peer, "server.address": url.host, "server.port": _port(url)}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -181,7 +187,10 @@ class Http:
             began = _now()
             self.requests += 1
             try:
-                answer = self._translate(await self._exchange(request), f"{request.method} {shown}")
+                with self.spans.request(request.method, self._server) as span:
+                    request.headers.update(self.spans.headers)
+                    answer = self._translate(await self._exchange(request), f"{request.method} {shown}")
+                    span.note({"http.response.status_code": answer.status})
             except DicomCastError as error:
                 self._note(error, began)
                 raise
@@ -241,6 +250,10 @@ class Http:
             raise error
         self._limiter.answered()
         return answer
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _now() -> float:

@@ -13,6 +13,7 @@ from dicomcast.settings.groups import (
     PatientRules,
     PatientSettings,
     StateSettings,
+    TelemetrySettings,
     WorkerSettings,
 )
 from dicomcast.settings.load import (
@@ -45,6 +46,7 @@ __all__ = [
     "Settings",
     "Start",
     "StateSettings",
+    "TelemetrySettings",
     "WorkerSettings",
     "effective",
     "load_offline_settings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from dicomcast.durations import parse_duration
 from dicomcast.settings.auth import Group
@@ -29,6 +29,7 @@ __all__ = [
     "PatientRules",
     "PatientSettings",
     "StateSettings",
+    "TelemetrySettings",
     "WorkerSettings",
 ]
 
@@ -150,6 +151,23 @@ class HealthSettings(Group):
         default=None, description="The port; unset, there is none."
     )
     address: Address = Field(default="0.0.0.0", description="The address to listen on.")
+
+
+class TelemetrySettings(Group):
+    """Traces and metrics that are sent away ([how to](../how-to/telemetry.md)); never a patient, nor a UID.
+
+    Where to is told by the variables that OpenTelemetry and Azure Monitor have for it.
+    """
+
+    exporter: Literal["none", "otlp", "azure-monitor"] = Field(
+        default="none",
+        description="What sends them: OTLP over HTTP, to `OTEL_EXPORTER_OTLP_ENDPOINT`, or Azure Monitor. Each of them "
+        "needs its extra.",
+    )
+    connection_string: SecretStr | None = Field(
+        default=None,
+        description="That of Application Insights; unset, `APPLICATIONINSIGHTS_CONNECTION_STRING` has it.",
+    )
 
 
 class LogSettings(Group):

@@ -87,7 +87,9 @@ def _some_time_ago() -> datetime:
 
 @dataclass(slots=True)
 class Embedded:
-    """The two servers, and how to run the command on them. Keyword arguments are settings without their prefix."""
+    """The two servers, and how to run the command on them. Keyword arguments are settings without their prefix; the
+    variables `beside` them are those of others.
+    """
 
     folder: Path
     archive: Archive = field(default_factory=lambda: Archive(clock=_some_time_ago))
@@ -95,6 +97,7 @@ class Embedded:
     fhir_options: dict[str, Any] = field(default_factory=dict)
     dicom_url: str = ""
     fhir_url: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
     dicom: Faults = field(init=False)
     fhir: Faults = field(init=False)
     _processes: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -129,7 +132,11 @@ class Embedded:
             "WORKER__RETRY_BUDGET": "0s",
             **settings,
         }
-        return {"PATH": os.environ["PATH"], **{f"DICOMCAST_{name}": value for name, value in told.items() if value}}
+        return {
+            "PATH": os.environ["PATH"],
+            **self.beside,
+            **{f"DICOMCAST_{name}": value for name, value in told.items() if value},
+        }
 
     def start(self, *arguments: str | Path, **settings: str) -> Running:
         """Start the command and do not wait for it."""
