@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import orjson
 import tenacity
 
 from dicomcast.answers import http_date, issue_codes, refusal, retry_after
+from dicomcast.credentials import Credentials
 from dicomcast.errors import Conflict, DicomCastError, LeaseLost, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
@@ -28,7 +29,7 @@ from dicomcast.spans import SILENT, Facts, Spans
 from dicomcast.standing import Standing
 from dicomcast.tls import Files, introduce, trusting
 
-__all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "tls_context", "wait_before_retry"]
+__all__ = ["Answer", "Http", "dump_json", "parse_json", "tls_context", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -49,30 +50,6 @@ class Answer:
     def date(self) -> datetime | None:
         """The peer's clock (RFC 9110 §6.6.1), to one second."""
         return http_date(self.headers.get("date", ""))
-
-
-class Credentials(Protocol):
-    """What proves to a peer who we are: a header Authorization, which may have to be fetched, and renewed."""
-
-    async def header(self) -> str:
-        """The header for the next request.
-
-        Raises:
-            Unreachable: there is none at present, which passes.
-            Unauthorized: whoever issues it refuses us.
-        """
-
-    async def renewed(self, refused: str) -> str:
-        """Another header than one that was refused (401), "" if there is none; it raises the same."""
-
-    def advice(self, status: int) -> str:
-        """What to look at where they are refused (401, 403), "" if there is nothing particular."""
-
-    async def described(self) -> str:
-        """What can be said of them to an operator; it raises the same."""
-
-    async def close(self) -> None:
-        """Let go of what they need."""
 
 
 class Http:
