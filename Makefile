@@ -85,11 +85,11 @@ format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 lock: ## Resolve the dependencies anew (needs uv).
-	$(UV_COMPILE) pyproject.toml --extra oauth2 --extra prometheus -o requirements/runtime.txt
-	$(UV_COMPILE) pyproject.toml --extra azure --extra oauth2 --extra prometheus -o requirements/runtime-azure.txt
+	$(UV_COMPILE) pyproject.toml --extra oauth2 --extra otlp --extra prometheus -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra azure-monitor --extra oauth2 --extra otlp --extra prometheus -o requirements/runtime-azure.txt
 	$(UV_COMPILE) --group build -o requirements/build.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
-	$(UV_COMPILE) pyproject.toml --extra azure --extra demo --extra oauth2 --extra prometheus --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra azure-monitor --extra demo --extra oauth2 --extra otlp --extra prometheus --group build --group test --group check -o requirements/dev.txt
 	$(UV_COMPILE) --group chart -o requirements/chart.txt
 	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 

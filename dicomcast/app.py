@@ -30,6 +30,7 @@ from dicomcast.settings import (
     Start,
     StateSettings,
 )
+from dicomcast.spans import SILENT, Spans
 from dicomcast.state import StateStore, TableAccess, open_store
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
@@ -100,16 +101,20 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
 
 @asynccontextmanager
 async def build(
-    settings: Settings, *, dry_run: Callable[[bytes], None] | None = None, read_only: bool = False
+    settings: Settings,
+    *,
+    dry_run: Callable[[bytes], None] | None = None,
+    read_only: bool = False,
+    spans: Spans = SILENT,
 ) -> AsyncIterator[App]:
     """An `App` with its connections, closed at the end. A `dry_run` is handed the bundles, and nothing is written.
 
     With `read_only`, or in a dry run, the state store is not made where there is none.
     """
     async with AsyncExitStack() as stack:
-        dicom = _http("dicom", settings.dicom, settings)
+        dicom = _http("dicom", settings.dicom, settings, spans)
         stack.push_async_callback(dicom.close)
-        server = _http("fhir", settings.fhir, settings)
+        server = _http("fhir", settings.fhir, settings, spans)
         stack.push_async_callback(server.close)
         stored = _store(settings.state, read_only=read_only or dry_run is not None)
         store = stored if dry_run is None else DryRunStore(stored)
@@ -138,6 +143,7 @@ async def build(
             count=vitals.report.count,
             concurrency=settings.worker.concurrency,
             window=settings.worker.window,
+            spans=spans,
         )
 
         def give_up() -> None:
@@ -174,7 +180,7 @@ def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:
     return DicomwebFeed(http, sweeper, public_url=dicom.public_url, recent=dicom.recent)
 
 
-def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
+def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings, spans: Spans) -> Http:
     # A DICOM service's version is chosen here, and so is no part of its URL.
     url = canonical(group.url) if isinstance(group, DicomSettings) and group.kind == "azure" else group.url
     for name, to in (("URL", url), ("AUTH__TOKEN_URL", getattr(group.auth, "token_url", ""))):
@@ -190,4 +196,5 @@ def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) ->
         timeout=group.timeout,
         budget=settings.worker.retry_budget,
         concurrency=2 * settings.worker.concurrency,  # a study may read some instances at once
+        spans=spans,
     )

@@ -69,6 +69,7 @@ class FhirServer:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http = http
+        self.spans = http.spans
         self._fence = fence
         self._lag = search_lag.total_seconds()
         self._sleep = sleep
@@ -255,6 +256,10 @@ class FhirServer:
             self._wrote = time.monotonic()
 
     async def _post(self, bundle: JSON) -> list[Written]:
+        with self.spans.span(bundle["type"], {"dicomcast.entries": len(bundle["entry"])}):
+            return await self._answered(bundle)
+
+    async def _answered(self, bundle: JSON) -> list[Written]:
         try:
             answer = await self._http.request(
                 "POST",

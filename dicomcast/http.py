@@ -25,6 +25,8 @@ from dicomcast.answers import http_date, issue_codes, refusal, retry_after
 from dicomcast.errors import Conflict, DicomCastError, LeaseLost, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
+from dicomcast.spans import SILENT, Facts, Spans
+from dicomcast.standing import Standing
 from dicomcast.tls import Files, introduce, trusting
 
 __all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "wait_before_retry"]
@@ -78,8 +80,9 @@ class Http:
     """A peer: requests relative to `base_url`, retried within `budget`, for as long as nobody says `stop`.
 
     The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
-    `trouble` says why it gives no usable answers at present, "" while it does. `settings` is how the names of its
-    settings begin, by default with the peer's. `seconds` is how long its answers took.
+    `trouble` says why it gives no usable answers at present, "" while it does; `standing` what it is to us, since when.
+    `settings` is how the names of its settings begin, by default with the peer's. `seconds` is how long its answers
+    took.
     """
 
     def __init__(
@@ -94,14 +97,17 @@ class Http:
         budget: timedelta = timedelta(minutes=2),
         concurrency: int = 8,
         transport: httpx.AsyncBaseTransport | None = None,
+        spans: Spans = SILENT,
     ) -> None:
         self.peer = peer
+        self.spans = spans
         self.base_url = base_url
         self.credentials = credentials
         self.requests = 0
         self.retries = 0
         self.seconds = 0.0
         self.trouble = ""
+        self.standing = Standing()
         self._away_since = 0.0
         self._met = False
         self._settings = settings or f"{peer.upper()}__"
@@ -117,6 +123,9 @@ class Http:
             transport=transport,
             headers={"User-Agent": "dicomcast"},
         )
+        url = self._client.base_url
+        # A span tells the server and not the address, in which there are UIDs.
+        self._server: Facts = {"dicomcast.peer": peer, "server.address": url.host, "server.port": _port(url)}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -207,17 +216,22 @@ class Http:
             await self._leave_alone(end)
             began = _now()
             try:
-                answer = self._translate(await self._authorized(request, fence), f"{request.method} {shown}")
+                with self.spans.request(request.method, self._server) as span:
+                    request.headers.update(self.spans.headers)
+                    answer = self._translate(await self._authorized(request, fence), f"{request.method} {shown}")
+                    span.note({"http.response.status_code": answer.status})
             except LeaseLost:
                 raise
             except DicomCastError as error:
                 self._note(error, began)
                 raise
             self.trouble = ""
+            self.standing.note(None)
             return answer
 
     def _note(self, error: DicomCastError, began: float) -> None:
         """Keep an eye on whether the peer is there at all; a refusal is an answer, and one study may stumble."""
+        self.standing.note(error)
         if isinstance(error, Retriable) and error.throttled:
             self._limiter.throttled(began, error.retry_after or 0.0)
         if not isinstance(error, Retriable) or isinstance(error, Conflict):
@@ -284,6 +298,10 @@ class Http:
             raise error
         self._limiter.answered()
         return answer
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _now() -> float:

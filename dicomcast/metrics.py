@@ -1,6 +1,7 @@
 """What the worker tells a monitoring system: OpenTelemetry instruments that read the vitals when asked.
 
-The instruments and their exporter are the extra `prometheus`; without it nothing of this is imported.
+The instruments and their exporter are the extra `prometheus`; without it nothing of this is imported. What is sent away
+(`insight`) are the same.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dicomcast.model import Outcome
 from dicomcast.vitals import Backlog, Phase, Vitals
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
     from prometheus_client import CollectorRegistry
 
-__all__ = ["INSTRUMENTS", "Metrics"]
+__all__ = ["INSTRUMENTS", "Metrics", "observe"]
 
 # (value, attributes) pairs of an instrument; no attribute ever names a study or a patient.
 Reading = Callable[[Vitals, datetime], Iterable[tuple[float, dict[str, str]]]]
@@ -79,6 +81,19 @@ INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
 )  # fmt: skip
 
 
+def observe(meter: Meter, vitals: Vitals) -> None:
+    """Make all instruments over `vitals`."""
+    from opentelemetry.metrics import Observation
+
+    create = {"gauge": meter.create_observable_gauge, "counter": meter.create_observable_counter}
+
+    def callback(read: Reading) -> Any:
+        return lambda _: [Observation(value, labels) for value, labels in read(vitals, datetime.now(UTC))]
+
+    for name, kind, unit, description, read in INSTRUMENTS:
+        create[kind](name, callbacks=[callback(read)], unit=unit, description=description)
+
+
 class Metrics:
     """The instruments of one process, in the text format of Prometheus."""
 
@@ -90,21 +105,13 @@ class Metrics:
         """The instruments over `vitals`, None where the extra is not installed."""
         try:
             from opentelemetry.exporter.prometheus import PrometheusMetricReader
-            from opentelemetry.metrics import Observation
             from opentelemetry.sdk.metrics import MeterProvider
             from prometheus_client import CollectorRegistry
         except ImportError:
             return None
         registry = CollectorRegistry()
         reader = PrometheusMetricReader(True, scope_info_enabled=False, registry=registry)
-        meter = MeterProvider(metric_readers=[reader], shutdown_on_exit=False).get_meter("dicomcast")
-        create = {"gauge": meter.create_observable_gauge, "counter": meter.create_observable_counter}
-
-        def callback(read: Reading) -> Any:
-            return lambda _: [Observation(value, labels) for value, labels in read(vitals, datetime.now(UTC))]
-
-        for name, kind, unit, description, read in INSTRUMENTS:
-            create[kind](name, callbacks=[callback(read)], unit=unit, description=description)
+        observe(MeterProvider(metric_readers=[reader], shutdown_on_exit=False).get_meter("dicomcast"), vitals)
         return cls(registry)
 
     @property

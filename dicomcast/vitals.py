@@ -12,8 +12,13 @@ from typing import Protocol
 from dicomcast.dicom.ticks import TICKS, ticks
 from dicomcast.model import Cursor, Issue, Outcome, Parked
 from dicomcast.parking import undropped
+from dicomcast.standing import Standing
+from dicomcast.trend import Trend
 
-__all__ = ["Backlog", "Peer", "Phase", "Report", "Vitals"]
+__all__ = ["Backlog", "Deed", "Peer", "Phase", "Report", "Vitals"]
+
+# So many of the last deeds are kept.
+_DEEDS = 8
 
 
 class Phase(StrEnum):
@@ -107,26 +112,40 @@ class Backlog:
 
 
 class Peer(Protocol):
-    """What is counted of a peer; `trouble` is why it gives no usable answers, "" while it does.
+    """What is counted of a peer, `seconds` of waiting for it too.
 
-    `seconds` is how long the answers took altogether.
+    `trouble` is why it gives no usable answers, "" while it does.
     """
 
     peer: str
+    base_url: str
     requests: int
     retries: int
     seconds: float
     trouble: str
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What was settled together: a `window`, a `retry` of parked studies, or a `replay`; and what came of it."""
+
+    what: str
+    at: datetime
+    outcomes: Mapping[Outcome, int]
 
 
 @dataclass(slots=True)
 class Vitals:
     """The present state of the process. Moments are aware and in UTC; `beat` is of the monotonic clock.
 
-    `backlog` is None while it is not known: nobody should take that for being in step.
+    `backlog` is None while it is not known: nobody should take that for being in step. `leads` says whether we hold the
+    lease, under the name `owner`. `deeds` are the last ones, newest first.
     """
 
     source: str = ""
+    owner: str = ""
+    leads: bool = False
     beat: float = 0.0
     phase: Phase = Phase.STARTING
     reason: str = ""
@@ -139,6 +158,16 @@ class Vitals:
     polled_at: datetime | None = None
     caught_up_at: datetime | None = None
     peers: Sequence[Peer] = ()
+    deeds: tuple[Deed, ...] = ()
+    trend: Trend = field(default_factory=Trend)
+
+    def did(self, what: str, outcomes: Mapping[Outcome, int]) -> None:
+        """Note what was settled together."""
+        self.deeds = (Deed(what, datetime.now(UTC), outcomes), *self.deeds[: _DEEDS - 1])
+
+    def sample(self, now: datetime) -> None:
+        """Note for the trend how it is now."""
+        self.trend.note(now, self.lag_seconds(now), self.ready, self.report.outcomes.total())
 
     def enter(self, phase: Phase, reason: str = "") -> bool:
         """Note what the worker is at; True if that is news."""

@@ -86,7 +86,8 @@ METRICS = """\
 
 Served at `/metrics` of the health port in Prometheus' text format, where dots become underscores, a unit of seconds
 is written out (`dicomcast_lag_seconds`), and counters end in `_total`. It needs more packages, and answers 501
-without them: `pip install '.[prometheus]'` in a clone.
+without them: `pip install '.[prometheus]'` in a clone. Where nobody can ask, the same metrics
+[are sent](../how-to/telemetry.md), by the names below.
 No label names a study or a patient.
 """
 

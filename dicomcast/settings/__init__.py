@@ -21,6 +21,7 @@ from dicomcast.settings.groups import (
     PatientRules,
     PatientSettings,
     StateSettings,
+    TelemetrySettings,
     WorkerSettings,
 )
 from dicomcast.settings.load import (
@@ -56,6 +57,7 @@ __all__ = [
     "SmartBackendAuth",
     "Start",
     "StateSettings",
+    "TelemetrySettings",
     "WorkerSettings",
     "effective",
     "load_offline_settings",

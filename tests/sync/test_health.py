@@ -24,6 +24,7 @@ from dicomcast.errors import ConfigError
 from dicomcast.health import serve_health
 from dicomcast.metrics import INSTRUMENTS
 from dicomcast.model import Cursor, Issue, Outcome
+from dicomcast.standing import Standing
 from dicomcast.vitals import Backlog, Phase, Vitals
 from dicomcast.worker import Job, Worker
 from tests.harness import Harness
@@ -144,7 +145,7 @@ def test_ready_tells_all_that_is_known() -> None:
     assert health.summary(Vitals(), moment)["polled_at"] is None
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/livez/x", "/metrics/"])
+@pytest.mark.parametrize("path", ["/index.html", "/healthz", "/livez/x", "/metrics/"])
 def test_other_paths_are_named(path: str) -> None:
     """Whoever guesses is told."""
     with serve_health(Vitals(), "127.0.0.1", 0) as port:
@@ -159,6 +160,33 @@ def test_a_query_makes_no_difference_and_nothing_can_be_posted() -> None:
         assert get(port, "/readyz", "POST")[0] == 501
 
 
+# --- The page ---
+
+
+@pytest.mark.parametrize("path", ["/", "/status", "/status?x=1"])
+def test_the_page_is_for_eyes_alone(path: str) -> None:
+    """HTML that a browser may take nothing from elsewhere for, and that nobody keeps."""
+    with serve_health(Vitals(phase=Phase.ACTIVE, beat=time.monotonic()), "127.0.0.1", 0) as port:
+        answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+    assert "At work" in answer.text
+
+
+def test_the_page_says_that_the_loop_stands_still() -> None:
+    """It is answered by a thread of its own."""
+    with serve_health(Vitals(phase=Phase.ACTIVE, beat=time.monotonic() - 31), "127.0.0.1", 0) as port:
+        assert b"Stuck" in get(port, "/")[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/nowhere"])
+def test_head_is_get_without_a_body(path: str) -> None:
+    """Some monitors ask so."""
+    with serve_health(Vitals(phase=Phase.ACTIVE, beat=time.monotonic()), "127.0.0.1", 0) as port:
+        assert get(port, path, "HEAD") == (get(port, path)[0], b"")
+
+
 # --- /metrics ---
 
 
@@ -167,6 +195,7 @@ class Counted:
 
     def __init__(self, peer: str, requests: int, retries: int) -> None:
         self.peer, self.requests, self.retries, self.trouble = peer, requests, retries, ""
+        self.base_url, self.standing = f"http://{peer}.test", Standing()
         self.seconds = requests / 4
 
 

@@ -107,8 +107,8 @@ async def test_an_interrupted_replay_says_where_to_go_on(harness: VirtualHarness
     worker = Worker(harness.app())
     count = worker._count
 
-    def counted(casts: Any) -> None:
-        count(casts)
+    def counted(casts: Any, what: str) -> None:
+        count(casts, what)
         if harness.studies() and worker._reached == 10:
             worker.stop()
 
