@@ -43,7 +43,7 @@ check: $(VENV)/.dev ## Lint, types, import contracts, generated pages and tables
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python tools/extract.py --check
 
-servers: tests/servers/medplum/node_modules/.installed ## Install the foreign servers that the tests run against.
+servers: tests/servers/medplum/node_modules/.installed tests/servers/azurite/node_modules/.installed ## Install the foreign servers that the tests run against.
 	@PATH="$$PATH:/usr/sbin" command -v Orthanc >/dev/null || echo "Orthanc comes from the system (Debian: apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-python gcc libc6-dev openssl)"
 
 $(VENV)/.servers: requirements/servers.txt | $(BIN)/python
@@ -53,8 +53,8 @@ $(VENV)/.servers: requirements/servers.txt | $(BIN)/python
 	@touch $@
 
 # Node.js comes as a wheel too, so that nothing but Python is expected here either.
-tests/servers/medplum/node_modules/.installed: tests/servers/medplum/package-lock.json $(VENV)/.servers
-	PATH="$(CURDIR)/.venv-servers/bin:$$PATH" npm ci --silent --no-audit --no-fund --prefix tests/servers/medplum
+tests/servers/%/node_modules/.installed: tests/servers/%/package-lock.json $(VENV)/.servers
+	PATH="$(CURDIR)/.venv-servers/bin:$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts --prefix tests/servers/$*
 	@touch $@
 
 bench: $(VENV)/.dev ## Measure, as ratios within one run (FULL=1: scale nothing; WRITE=1: into the docs).
@@ -76,11 +76,11 @@ format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 lock: ## Resolve the dependencies anew (needs uv).
-	$(UV_COMPILE) pyproject.toml --extra prometheus --extra otlp -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra oauth2 --extra otlp --extra prometheus -o requirements/runtime.txt
 	$(UV_COMPILE) --group build -o requirements/build.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
-	$(UV_COMPILE) pyproject.toml --extra demo --extra prometheus --extra otlp --extra azure-monitor --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra azure-monitor --extra demo --extra oauth2 --extra otlp --extra prometheus --group build --group test --group check -o requirements/dev.txt
 	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 
 clean: ## Remove what the targets made.
-	rm -rf .venv .venv-servers build dist tests/servers/medplum/node_modules
+	rm -rf .venv .venv-servers build dist tests/servers/*/node_modules

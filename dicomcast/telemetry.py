@@ -52,6 +52,8 @@ def configure(level: str = "info", form: str = "auto", spans: Spans = SILENT) ->
     )
     # What is wrong with a value is told by the issues of the mapping, and pydicom would print the value.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    # What it warns of comes as an error too, once it has given up.
+    logging.getLogger("azure").setLevel(logging.ERROR)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s", force=True)
 
 

@@ -28,6 +28,7 @@ from dicomcast.errors import (
     Retriable,
     SourceReset,
     StateError,
+    StateRefused,
     Stranger,
     Unauthorized,
 )
@@ -104,7 +105,7 @@ class Worker:
         Raises:
             Retriable, Rejected, StateError: a job that ends found a peer or the store away for too long.
             LeaseLost: … or another worker active for too long.
-            Unauthorized: … or its credentials refused.
+            Unauthorized, StateRefused: … or its credentials refused.
             ConfigError: a peer is not what the settings say.
         """
         loop = asyncio.get_running_loop()
@@ -212,7 +213,9 @@ class Worker:
 
         Credentials are mended by somebody else, so an endless run waits for that.
         """
-        return isinstance(error, _PASSING) or (isinstance(error, Unauthorized) and not job.ends)
+        if isinstance(error, Unauthorized | StateRefused):
+            return not job.ends
+        return isinstance(error, _PASSING)
 
     async def _wait_out(self, error: DicomCastError) -> None:
         self._trouble = error

@@ -7,16 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from dicomcast.durations import parse_duration
-from dicomcast.settings.auth import Group
+from dicomcast.settings.group import Group
 from dicomcast.settings.values import (
     Address,
+    ClientId,
+    ConnectionString,
     Duration,
     Extras,
     IdentifierValue,
     Issuers,
     LogLevel,
-    SqliteUrl,
     StartAt,
+    StateUrl,
+    TablePrefix,
     Uri,
     Zone,
     between,
@@ -111,10 +114,36 @@ class MappingSettings(Group):
 class StateSettings(Group):
     """Where the cursor and the parked studies are kept."""
 
-    url: SqliteUrl = Field(
+    url: StateUrl = Field(
         default="sqlite:///dicomcast.db",
-        description="The state store; its disk must be durable and local (no network share).",
+        description="The state store: a file, whose disk must be durable and local (no network share), or a table in a "
+        "storage account of Azure, which is reached as the identity that the machine has there. "
+        "[Which one where](../how-to/state-stores.md).",
     )
+    connection_string: ConnectionString | None = Field(
+        default=None,
+        validate_default=True,
+        description="The connection string of the storage account, where there is no identity; STATE__URL is "
+        "`azure-tables://` then.",
+    )
+    table_prefix: TablePrefix = Field(
+        default="",
+        description="What the name of the table begins with, before `dicomcast`: each deployment that shares a storage "
+        "account has another.",
+    )
+    client_id: ClientId | None = Field(
+        default=None, description="The identity that the storage account is asked as, where the machine has several."
+    )
+
+    @field_validator("connection_string")
+    @classmethod
+    def _one_account(cls, secret: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+        url = known.data.get("url", "")
+        if url == "azure-tables://" and secret is None:
+            raise ValueError("set it, or write the account into STATE__URL: azure-tables://ACCOUNT")
+        if secret is not None and url and url != "azure-tables://":
+            raise ValueError("it says itself which account: write STATE__URL=azure-tables://, or remove it")
+        return secret
 
 
 class WorkerSettings(Group):

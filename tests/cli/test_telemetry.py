@@ -46,7 +46,7 @@ def discreet(collector: Collector) -> bool:
 @pytest.mark.long
 def test_a_collector_gets_all_of_a_run_that_ends(hospital: Embedded, collector: Collector) -> None:
     """`run --once`, as a CronJob does: spans in their order, every metric that has a value, and who sent it."""
-    hospital.beside = {
+    hospital.outside = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
     }
@@ -72,7 +72,7 @@ def test_a_collector_gets_all_of_a_run_that_ends(hospital: Embedded, collector: 
 @pytest.mark.long
 def test_azure_monitor_gets_it_too(hospital: Embedded, collector: Collector) -> None:
     """By its connection string, of the variable that everybody has; nothing is asked of, or told to, anybody else."""
-    hospital.beside = {
+    hospital.outside = {
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={collector.url}"
     }
     ended = hospital.run("run", "--once", TELEMETRY__EXPORTER="azure-monitor", LOG__FORMAT="json", code=0)
@@ -93,7 +93,7 @@ def test_azure_monitor_gets_it_too(hospital: Embedded, collector: Collector) -> 
 def test_nobody_takes_it(hospital: Embedded, exporter: str) -> None:
     """The work is done and the end comes all the same; it is told in two lines, without addresses and tracebacks."""
     with silent_port() as port:
-        hospital.beside = {
+        hospital.outside = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
             "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint=http://127.0.0.1:{port}",
         }
@@ -126,7 +126,7 @@ def test_an_exporter_that_is_not_there_names_its_extra(monkeypatch: pytest.Monke
     """Asked for and missing is a wrong setting, and not nothing."""
     for module in ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "azure.monitor.opentelemetry.exporter"):
         monkeypatch.setitem(sys.modules, module, None)
-    said = rf"TELEMETRY__EXPORTER: {exporter} needs more packages: pip install '\.\[{exporter}\]' in a clone"
+    said = rf"TELEMETRY__EXPORTER={exporter} needs more packages .*: pip install '\.\[{exporter}\]' in a clone"
     with pytest.raises(ConfigError, match=said), insight(TelemetrySettings(exporter=exporter)):  # type: ignore[arg-type]
         raise AssertionError("it is there")
 
