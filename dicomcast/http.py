@@ -81,7 +81,8 @@ class Http:
 
     The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
     `trouble` says why it gives no usable answers at present, "" while it does; `standing` what it is to us, since when.
-    `seconds` is how long its answers took. `settings` is how the names of its settings begin, by default with the peer.
+    `settings` is how the names of its settings begin, by default with the peer's. `seconds` is how long its answers
+    took.
     """
 
     def __init__(

@@ -193,7 +193,6 @@ ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string), Writ
 TablePrefix = Annotated[
     str, Field(pattern=r"^([A-Za-z][0-9A-Za-z]{0,39})?$"), Written("letters and digits, a letter first, at most 40")
 ]
-ClientId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]+$"), Written("the client id of an identity")]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Written("a duration, such as `30s` or `1h30m`")]
 Timeout = Annotated[Duration, between("1s", "1h")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]

@@ -42,7 +42,7 @@ async def test_a_second_worker_stands_by_and_takes_over(harness: VirtualHarness)
 
 
 async def test_a_lease_that_was_lost_is_counted(harness: VirtualHarness) -> None:
-    """For the alert: it was at work when another one took over, and not one that stands by from the start."""
+    """For the alert: it was at work when another one took over, which one that stands by from the start was not."""
     app = harness.app()
     worker = Worker(app)
     run = asyncio.create_task(worker.run(Job(once=False)))
