@@ -81,9 +81,9 @@ def insight(settings: TelemetrySettings, *, flush: float = FLUSH) -> Iterator[In
         yield Insight()
         return
     told = _Told()
-    for name in ("azure", "opentelemetry"):
+    for name in ("azure.monitor", "opentelemetry"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [told], False
+        logger.handlers, logger.level, logger.propagate = [told], logging.WARNING, False
     with extra(settings.exporter, f"TELEMETRY__EXPORTER={settings.exporter}"):
         spans, metrics = _otlp() if settings.exporter == "otlp" else _azure_monitor(settings)
     traces, meters = _providers(spans, metrics)
