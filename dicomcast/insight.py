@@ -83,7 +83,8 @@ def insight(settings: TelemetrySettings, *, flush: float = FLUSH) -> Iterator[In
     told = _Told()
     for name in ("azure.monitor", "opentelemetry"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.level, logger.propagate = [told], logging.WARNING, False
+        logger.handlers, logger.propagate = [told], False
+        logger.setLevel(logging.WARNING)  # whatever the log wants of other libraries of theirs
     with extra(settings.exporter, f"TELEMETRY__EXPORTER={settings.exporter}"):
         spans, metrics = _otlp() if settings.exporter == "otlp" else _azure_monitor(settings)
     traces, meters = _providers(spans, metrics)
