@@ -25,13 +25,18 @@ from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
 from dicomcast.tls import Files, introduce, trusting
 
-__all__ = ["Answer", "Http", "dump_json", "parse_json", "wait_before_retry"]
+__all__ = ["Answer", "Http", "Receive", "dump_json", "parse_json", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 # Somebody hung up. Many servers do so without a word where TLS is amiss.
 _CUT = (httpx.ReadError, httpx.RemoteProtocolError)
 _PUBLIC = Files()
+# A body that is received in pieces has the time-out for each so many bytes: as a whole it may be of any size.
+_MEBIBYTE, _PIECE = 2**20, 2**16
+
+# Begins to receive a body, and gives what takes its pieces: each time that the request is sent.
+Receive = Callable[[], Callable[[bytes], object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +123,14 @@ class Http:
         at_once: tuple[type[Retriable], ...] = (),
         resend: bool = True,
         fence: Callable[[], object] | None = None,
+        receive: Receive | None = None,
     ) -> Answer:
         """Ask until there is an answer or the budget (in seconds) is spent; errors `at_once` are not worth a retry.
 
         Whatever we send may be sent twice and does no harm; but a create that was done already would make
         a second version, so without `resend` nothing is sent again that may have been done. `fence` is called
         before each sending, and raises where it may not happen. `shown` is what errors call the address, where
-        it may tell of a patient.
+        it may tell of a patient. With `receive` the body of a 200 is not in the answer, but was received.
 
         Raises:
             Retriable: the peer did not answer usably within the budget (`Conflict` and `NotItself` at once).
@@ -149,7 +155,7 @@ class Http:
             request = self._client.build_request(method, url, params=params, content=content, headers=headers)
         except httpx.InvalidURL:
             raise Rejected(f"{self.peer}: the address is not a URL", reason="bad-url", peer=self.peer) from None
-        return await retrying(self._send, request, end, shown or request.url.path, fence)
+        return await retrying(self._send, request, end, shown or request.url.path, fence, receive)
 
     async def rest(self, seconds: float) -> None:
         """Wait before something is tried again, but no longer than the budget, or than somebody wants us to stop."""
@@ -167,7 +173,14 @@ class Http:
         except TimeoutError:
             return
 
-    async def _send(self, request: httpx.Request, end: float, shown: str, fence: Callable[[], object] | None) -> Answer:
+    async def _send(
+        self,
+        request: httpx.Request,
+        end: float,
+        shown: str,
+        fence: Callable[[], object] | None,
+        receive: Receive | None,
+    ) -> Answer:
         async with self._limiter.slot():
             await self._leave_alone(end)
             if fence is not None:
@@ -175,7 +188,7 @@ class Http:
             began = _now()
             self.requests += 1
             try:
-                answer = self._translate(await self._exchange(request), f"{request.method} {shown}")
+                answer = self._translate(*await self._exchange(request, receive), f"{request.method} {shown}")
             except DicomCastError as error:
                 self._note(error, began)
                 raise
@@ -200,11 +213,19 @@ class Http:
                 raise Retriable(said, peer=self.peer, status=429, retry_after=pause)
             await self._sleep(pause)
 
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+    async def _exchange(self, request: httpx.Request, receive: Receive | None) -> tuple[httpx.Response, bytes]:
+        """The response and its body, b"" if that was received in pieces."""
         try:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
-            async with asyncio.timeout(self._timeout):
-                return await self._client.send(request)
+            async with asyncio.timeout(self._timeout) as limit:
+                response = await self._client.send(request, stream=True)
+                try:
+                    if receive is None or response.status_code != 200:
+                        return response, await response.aread()
+                    await self._receive(response, receive(), limit)
+                    return response, b""
+                finally:
+                    await response.aclose()
         except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:  # httpx lets some of TLS's own errors through
             if isinstance(error, _UNSENT) or refused_at(error):
                 why = obstacle(error, self.peer, self._tls)
@@ -216,14 +237,23 @@ class Http:
                 said += supposed(self.peer, self.base_url, self._tls)
             raise Retriable(said, peer=self.peer) from None
 
-    def _translate(self, response: httpx.Response, shown: str) -> Answer:
+    async def _receive(self, response: httpx.Response, take: Callable[[bytes], object], limit: asyncio.Timeout) -> None:
+        received = 0
+        async for piece in response.aiter_bytes(_PIECE):
+            take(piece)
+            received += len(piece)
+            if received >= _MEBIBYTE:
+                received = 0
+                limit.reschedule(_now() + self._timeout)
+
+    def _translate(self, response: httpx.Response, content: bytes, shown: str) -> Answer:
         self._met = True
         headers = {name.lower(): value for name, value in response.headers.items()}
-        answer = Answer(response.status_code, headers, response.content)
-        codes = () if response.is_success else issue_codes(response.content)
+        answer = Answer(response.status_code, headers, content)
+        codes = () if response.is_success else issue_codes(content)
         said = f"{self.peer} answered {response.status_code} to {shown}"
         said += f" ({', '.join(codes)})" if codes else ""
-        said += told_by_proxy(response.content, self.peer) if response.status_code == 400 else ""
+        said += told_by_proxy(content, self.peer) if response.status_code == 400 else ""
         after = retry_after(headers.get("retry-after", ""), answer.date)
         error = refusal(response.status_code, said, peer=self.peer, codes=codes, after=after)
         if error is not None:
