@@ -7,7 +7,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Any
 
-from dicomcast.http import parse_json
+from dicomcast.json_text import parse_json
 
 __all__ = ["Objects"]
 
