@@ -1,36 +1,23 @@
-"""Search: the parameters of R4 search.html that the FHIR server knows, for the types it serves.
-
-Tokens are compared exactly, case included, as most servers do. A value that only a lenient server would guess at
-(a lone backslash, a bare bar too many, an empty alternative) is refused: it means that a client forgot to escape.
-"""
+"""Search: what R4 search.html makes of a type's parameters, chains of them and `_include`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from dicomcast.demo.fhir_parameters import PARAMETERS, Matches, Parameter, identifying
 from dicomcast.demo.fhir_store import FhirStore, Resource
-from dicomcast.demo.fhir_validation import KINDS, Issue, Refusal
-
-Matches = Callable[[Resource], bool]
+from dicomcast.demo.fhir_validation import Issue, Refusal
 
 
-class Token(NamedTuple):
-    """A token to look for; None is any system or any value, "" is no system."""
+class Chain(NamedTuple):
+    """A test of what a reference leads to, such as `patient.birthdate` (R4 search.html#chaining)."""
 
-    system: str | None
-    value: str | None
-
-
-class Parameter(NamedTuple):
-    """A search parameter: its FHIR type, and what makes a test of a value given for it."""
-
-    type: str
-    compile: Callable[[str], Matches]
+    parameter: Parameter
+    target: str
+    matches: Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +26,8 @@ class Query:
 
     type: str
     filters: Sequence[Matches]
+    chains: Sequence[Chain]
+    include: Sequence[Parameter]
     values: Sequence[str] | None
     count: int | None
     summary: bool
@@ -56,13 +45,19 @@ def parse_form(body: bytes) -> list[tuple[str, str]]:
 def parse_query(kind: str, parameters: Iterable[tuple[str, str]], *, strict: bool = True) -> Query:
     """Understand a search; unknown parameters are refused if `strict`, else ignored as many servers do."""
     filters: list[Matches] = []
+    chains: list[Chain] = []
+    include: list[Parameter] = []
     values: Sequence[str] | None = None
     count, summary, elements = None, False, frozenset[str]()
     for name, text in parameters:
         if parameter := PARAMETERS[kind].get(name):
             filters.append(parameter.compile(text))
             if name == "identifier":
-                values = _values(tokens(text))
+                values = identifying(text)
+        elif chain := _chain(kind, name, text):
+            chains.append(chain)
+        elif name == "_include" and (included := _included(kind, text)):
+            include.append(included)
         elif name == "_count" and text.isdecimal():
             count = int(text)
         elif name == "_summary" and text in ("count", "false"):
@@ -71,7 +66,7 @@ def parse_query(kind: str, parameters: Iterable[tuple[str, str]], *, strict: boo
             elements = frozenset(text.split(","))
         elif name != "_format" and (strict or ":" in name):
             raise Refusal(400, Issue("not-supported", f"parameter {name}, or its value, is not known for {kind}"))
-    return Query(kind, filters, values, count, summary or count == 0, elements)
+    return Query(kind, filters, chains, include, values, count, summary or count == 0, elements)
 
 
 def find(store: FhirStore, query: Query) -> list[Resource]:
@@ -80,112 +75,35 @@ def find(store: FhirStore, query: Query) -> list[Resource]:
     if query.values is not None:
         hits = (hit for value in query.values for hit in store.identified(query.type, value))
         candidates = {hit["id"]: hit for hit in hits}.values()
-    return [candidate for candidate in candidates if all(matches(candidate) for matches in query.filters)]
+    return [
+        candidate
+        for candidate in candidates
+        if all(matches(candidate) for matches in query.filters)
+        and all(_leads_to_match(store, candidate, chain) for chain in query.chains)
+    ]
 
 
-def tokens(text: str) -> list[Token]:
-    """Read `system|value`, `|value`, `value` or `system|`, and alternatives of these between commas."""
-    return [_token(alternative) for alternative in split(text, ",")]
+def _chain(kind: str, name: str, text: str) -> Chain | None:
+    """`patient.birthdate`, or `device:Device.identifier` where a reference may lead to several types."""
+    link, dot, rest = name.partition(".")
+    reference, _, target = link.partition(":")
+    parameter = PARAMETERS[kind].get(reference)
+    if not dot or parameter is None:
+        return None
+    if not target and len(parameter.targets) == 1:
+        [target] = parameter.targets
+    if target not in parameter.targets or rest not in PARAMETERS.get(target, {}):
+        return None
+    return Chain(parameter, target, PARAMETERS[target][rest].compile(text))
 
 
-def split(text: str, separator: str) -> list[str]:
-    """Split at the separators that are not escaped (R4 search.html#escaping); the escapes stay."""
-    found = re.finditer(rf"\\.|{re.escape(separator)}", text, re.DOTALL)
-    cuts = [match.start() for match in found if match[0] == separator]
-    return [text[left + 1 : right] for left, right in pairwise([-1, *cuts, len(text)])]
+def _included(kind: str, text: str) -> Parameter | None:
+    """`ImagingStudy:endpoint` (R4 search.html#include)."""
+    source, _, name = text.partition(":")
+    parameter = PARAMETERS[kind].get(name) if source == kind else None
+    return parameter if parameter and parameter.type == "reference" else None
 
 
-def unescape(text: str) -> str:
-    r"""Undo `\,`, `\|`, `\$` and `\\`; any other backslash, and an empty text, is refused."""
-    if not text or re.search(r"\\(?![,|$\\])", re.sub(r"\\\\", "", text)):
-        raise Refusal(400, Issue("value", "a search value is empty, or not escaped"))
-    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
-
-
-def _token(text: str) -> Token:
-    match split(text, "|"):
-        case [value]:
-            return Token(None, unescape(value))
-        case [system, ""]:
-            return Token(unescape(system), None)
-        case ["", value]:
-            return Token("", unescape(value))
-        case [system, value]:
-            return Token(unescape(system), unescape(value))
-    raise Refusal(400, Issue("value", "a token has a bar too many, or one that is not escaped"))
-
-
-def _values(wanted: Iterable[Token]) -> list[str] | None:
-    """The values that an index can be asked for; None if some token takes any value."""
-    values = [token.value for token in wanted]
-    return [value for value in values if value is not None] if None not in values else None
-
-
-def _token_parameter(codings: Callable[[Resource], Iterable[tuple[str, str]]]) -> Parameter:
-    def compile(text: str) -> Matches:
-        wanted = set(tokens(text))
-        return lambda resource: any(
-            not wanted.isdisjoint([Token(system, value), Token(None, value), Token(system, None)])
-            for system, value in codings(resource)
-        )
-
-    return Parameter("token", compile)
-
-
-def _reference_parameter(element: str, only: str = "") -> Parameter:
-    """By `Type/id`, by bare id, or by URL where that is what the resource says; never by a logical reference."""
-
-    def compile(text: str) -> Matches:
-        wanted = {unescape(alternative) for alternative in split(text, ",")}
-
-        def matches(resource: Resource) -> bool:
-            reference = resource.get(element, {}).get("reference", "")
-            kind, _, id = reference.partition("/")
-            return only in ("", kind) and not wanted.isdisjoint([reference, id])
-
-        return matches
-
-    return Parameter("reference", compile)
-
-
-def _string_parameter(element: str, *, exact: bool = False) -> Parameter:
-    """From its start and whatever its case, or with `:exact` literally (R4 search.html#string)."""
-
-    def compile(text: str) -> Matches:
-        wanted = [unescape(alternative) for alternative in split(text, ",")]
-        if exact:
-            return lambda resource: resource.get(element) in wanted
-        starts = tuple(start.casefold() for start in wanted)
-        return lambda resource: resource.get(element, "").casefold().startswith(starts)
-
-    return Parameter("string", compile)
-
-
-_EVERY = {
-    "_id": _token_parameter(lambda resource: [("", resource["id"])]),
-    "identifier": _token_parameter(
-        lambda resource: [(i.get("system", ""), i.get("value", "")) for i in resource.get("identifier", ())]
-    ),
-}
-_SUBJECT = {
-    "subject": _reference_parameter("subject"),
-    "patient": _reference_parameter("subject", only="Patient"),
-}
-_SPECIAL = {
-    "Endpoint": {"name": _string_parameter("name"), "name:exact": _string_parameter("name", exact=True)},
-    "ImagingStudy": _SUBJECT
-    | {
-        # This is the modality of the series, not ImagingStudy.modality: a Coding in R4, a CodeableConcept in R5.
-        "modality": _token_parameter(
-            lambda resource: [
-                (coding.get("system", ""), coding.get("code", ""))
-                for series in resource.get("series", ())
-                for coding in series["modality"].get("coding", [series["modality"]])
-            ]
-        )
-    },
-    "Observation": _SUBJECT,
-    "ServiceRequest": _SUBJECT,
-}
-
-PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {kind: {**_EVERY, **_SPECIAL.get(kind, {})} for kind in KINDS}
+def _leads_to_match(store: FhirStore, candidate: Resource, chain: Chain) -> bool:
+    found = (store.resource(reference) for reference in chain.parameter.references(candidate))
+    return any(one is not None and one["resourceType"] == chain.target and chain.matches(one) for one in found)

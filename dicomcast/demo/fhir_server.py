@@ -26,8 +26,9 @@ from starlette.types import Send as SendMessage
 
 from dicomcast.demo.fhir_index import LateIndex
 from dicomcast.demo.fhir_interactions import Interactions, Result
-from dicomcast.demo.fhir_search import PARAMETERS, find, parse_form, parse_query
-from dicomcast.demo.fhir_store import FhirStore, Resource, Version
+from dicomcast.demo.fhir_parameters import PARAMETERS
+from dicomcast.demo.fhir_search import Query, find, parse_form, parse_query
+from dicomcast.demo.fhir_store import FhirStore, Resource, Version, relative_target
 from dicomcast.demo.fhir_validation import ID, KINDS, Issue, Refusal
 
 BASE = "/fhir"
@@ -113,7 +114,7 @@ class _Server:
         self.transactions = transactions
         self.page_size = page_size
         self.index = index
-        self.searches: OrderedDict[str, tuple[Sequence[str], frozenset[str]]] = OrderedDict()
+        self.searches: OrderedDict[str, tuple[Sequence[str], Query]] = OrderedDict()
 
     async def capabilities(self, _request: Request) -> Response:
         """The CapabilityStatement (http.html#capabilities)."""
@@ -126,7 +127,14 @@ class _Server:
                 "versioning": "versioned",
                 "updateCreate": self.interactions.update_create,
                 "conditionalCreate": True,
-                "searchParam": [{"name": name, "type": parameter.type} for name, parameter in PARAMETERS[kind].items()],
+                "searchInclude": [
+                    f"{kind}:{name}" for name, one in PARAMETERS[kind].items() if one.type == "reference"
+                ],
+                "searchParam": [
+                    {"name": name, "type": parameter.type}
+                    for name, parameter in PARAMETERS[kind].items()
+                    if ":" not in name  # a modifier is none
+                ],
             }
             for kind in KINDS
         ]
@@ -190,7 +198,7 @@ class _Server:
         if query.summary:
             return _json(200, {"resourceType": "Bundle", "type": "searchset", "total": len(found)})
         key = uuid4().hex
-        self.searches[key] = [f"{kind}/{resource['id']}" for resource in found], query.elements
+        self.searches[key] = [f"{kind}/{resource['id']}" for resource in found], query
         while len(self.searches) > _OPEN_SEARCHES:
             self.searches.popitem(last=False)
         size = min(query.count or self.page_size, self.page_size)
@@ -206,7 +214,7 @@ class _Server:
 
     def _page(self, request: Request, key: str, offset: int, size: int) -> Response:
         base = _base(request)
-        found, elements = self.searches[key]
+        found, query = self.searches[key]
         links = [("self", offset), *([("next", offset + size)] if offset + size < len(found) else [])]
         bundle: Resource = {
             "resourceType": "Bundle",
@@ -220,12 +228,26 @@ class _Server:
                 for relation, at in links
             ],
         }
+        matches = found[offset : offset + size]
         entries = [
-            {"fullUrl": f"{base}/{reference}", "resource": resource, "search": {"mode": "match"}}
-            for reference in found[offset : offset + size]
-            if (resource := self._now(reference, elements)) is not None
+            {"fullUrl": f"{base}/{reference}", "resource": resource, "search": {"mode": mode}}
+            for mode, references in (("match", matches), ("include", self._included(matches, query)))
+            for reference in references
+            if (resource := self._now(reference, query.elements if mode == "match" else frozenset())) is not None
         ]
         return _json(200, bundle | ({"entry": entries} if entries else {}))
+
+    def _included(self, matches: Sequence[str], query: Query) -> list[str]:
+        """What the matches of a page refer to and was asked for by `_include`, each once."""
+        resources = (resource for reference in matches if (resource := self.store.resource(reference)))
+        found = (
+            target
+            for resource in resources
+            for parameter in query.include
+            for reference in parameter.references(resource)
+            if (target := relative_target(reference)) and target not in matches
+        )
+        return [*dict.fromkeys(found)]
 
     def _now(self, reference: str, elements: frozenset[str]) -> orjson.Fragment | Resource | None:
         kind, _, id = reference.partition("/")

@@ -125,6 +125,11 @@ class FhirStore:
         kind, _, id = reference.partition("/")
         return id in self._current[kind]
 
+    def resource(self, reference: str) -> Resource | None:
+        """What a relative reference leads to, if it is there and not deleted."""
+        kind, _, id = (relative_target(reference) or "").partition("/")
+        return self._current[kind].get(id)
+
     def references(self, version: Version) -> Iterable[str]:
         """The references that a resource makes to others, as they are written there."""
         resource = self._current[version.type].get(version.id, {})

@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-KINDS = ("Device", "Endpoint", "ImagingStudy", "Observation", "Patient", "Practitioner", "ServiceRequest")
+KINDS = tuple(
+    "Communication Condition Device DiagnosticReport Endpoint ImagingStudy Observation Patient Practitioner "
+    "ServiceRequest".split()
+)
 
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 # Absolute (RFC 3986 §4.3) and without blanks; an OID is checked as R4 datatypes.html#oid has it.
@@ -151,7 +154,14 @@ _RULES: Rules = {
     ("Bundle", "type"): _codes("transaction batch"),
     ("request", "method"): _codes("GET POST PUT DELETE"),
     ("entry", "fullUrl"): _SYSTEM,
+    ("Communication", "status"): _codes(
+        "preparation in-progress not-done on-hold stopped completed entered-in-error unknown"
+    ),
+    ("Communication", "priority"): _codes("routine urgent asap stat"),
     ("Device", "status"): _codes("active inactive entered-in-error unknown"),
+    ("DiagnosticReport", "status"): _codes(
+        "registered partial preliminary final amended corrected appended cancelled entered-in-error unknown"
+    ),
     ("Endpoint", "status"): _codes("active suspended error off entered-in-error test"),
     ("ImagingStudy", "status"): _codes("registered available cancelled entered-in-error unknown"),
     ("series", "uid"): _matches(ID),
@@ -196,6 +206,9 @@ _RULES: Rules = {
 _R5_RULES = {
     **_RULES,
     ("Device", "status"): _codes("active inactive entered-in-error"),
+    ("DiagnosticReport", "status"): _codes(
+        "registered partial preliminary modified final amended corrected appended cancelled entered-in-error unknown"
+    ),
     ("Endpoint", "status"): _codes("active suspended error off entered-in-error"),
     ("valueQuantity", "comparator"): _codes("< <= >= > ad"),
 }
