@@ -17,7 +17,8 @@ __all__ = ["configure", "whereabouts"]
 
 _FIELDS = frozenset(
     "event level timestamp study outcome reason error sequence entries studies source version "
-    "seconds parked created updated unchanged deleted skipped signal first last issues owner peer server".split()
+    "seconds parked created updated unchanged deleted skipped signal first last issues owner peer server "
+    "settled left".split()
 )
 
 

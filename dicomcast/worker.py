@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,6 +23,7 @@ from dicomcast.errors import (
     ConfigError,
     CursorMoved,
     DicomCastError,
+    Fatal,
     LeaseLost,
     Rejected,
     Retriable,
@@ -34,6 +36,9 @@ from dicomcast.model import Checkpoint, Outcome, StudyKey
 from dicomcast.settling import Cast
 from dicomcast.signals import stopping
 from dicomcast.vitals import Backlog, Phase, Report
+
+if TYPE_CHECKING:
+    from dicomcast.backfill import Backfill
 
 __all__ = ["Job", "Replay", "Worker"]
 
@@ -62,17 +67,19 @@ class Replay:
 class Job:
     """What a run is for: a replay first, then the feed (`tail`) to its present end (`once`) or for ever.
 
-    `limit` is in seconds: after it a run finishes the window in hand and ends.
+    With a `backfill` it is followed until that is complete. `limit` is in seconds: after it a run finishes the window
+    in hand and ends.
     """
 
     once: bool = True
     replay: Replay = Replay()
     tail: bool = True
     limit: float | None = None
+    backfill: Backfill | None = None
 
     @property
     def ends(self) -> bool:
-        """Whether it ends by itself."""
+        """Whether it ends by itself, and soon."""
         return self.once or not self.tail
 
 
@@ -245,6 +252,8 @@ class Worker:
             if lease != first and not job.tail:  # renewed meanwhile: its owner is alive
                 await self._hand_over(job.replay, lease.owner)
                 return False
+            if lease != first and job.backfill is not None:
+                raise Fatal(f"another worker ({lease.owner}) is active on this source: stop it until this is complete")
             if now() >= patience:
                 raise LeaseLost(f"{said}; its lease runs until {_clock(lease.expires_at)}")
         if tenure.held:
@@ -272,7 +281,7 @@ class Worker:
             await self._replay(job.replay)
             self._replayed = not self._stop.is_set()
         if job.tail:
-            await self._tail(checkpoint, once=job.once)
+            await self._tail(checkpoint, job)
 
     def _well(self) -> None:
         self._trouble = None
@@ -296,12 +305,12 @@ class Worker:
                 if self._stop.is_set():
                     return
 
-    async def _tail(self, checkpoint: Checkpoint, *, once: bool) -> None:
+    async def _tail(self, checkpoint: Checkpoint, job: Job) -> None:
         if not checkpoint.revision:
             # Where a first run starts must outlive it: "latest" is another place the next time.
             assert checkpoint.cursor is not None
             checkpoint = await self._app.store.advance(checkpoint, to=checkpoint.cursor, epoch=self._app.tenure.epoch)
-        if once:
+        if job.once:
             await self._drain(checkpoint)
             return
         from apscheduler.schedulers.asyncio import AsyncIOScheduler  # here, since a run that ends needs none
@@ -313,13 +322,24 @@ class Worker:
             while not self._stop.is_set():
                 self._due.clear()
                 checkpoint = await self._drain(checkpoint)
-                if not self._stop.is_set():
+                if job.backfill is not None:
+                    checkpoint = await self._fill(job.backfill, checkpoint)
+                    if job.backfill.complete:
+                        return
+                elif not self._stop.is_set():
                     await self._due.wait()
         finally:
             # It cancels a poke that was due and has not run yet, and would log that with a traceback: let it run.
             scheduler.pause()
             await asyncio.sleep(0)
             scheduler.shutdown(wait=False)
+
+    async def _fill(self, backfill: Backfill, checkpoint: Checkpoint) -> Checkpoint:
+        """Go on with a backfill until the next poll is due."""
+        while not (self._due.is_set() or backfill.complete):
+            checkpoint, casts = await backfill.step(checkpoint, self._due.is_set)
+            self._count(casts)
+        return checkpoint
 
     async def _poke(self) -> None:
         """A coroutine, because the scheduler runs plain functions in a thread."""

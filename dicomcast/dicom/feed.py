@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -73,6 +73,15 @@ class Feed(Protocol):
 
     async def partitions(self) -> list[str]:
         """The partitions of the archive; [""] if it has none."""
+
+    def studies(self, partition: str, size: int) -> AsyncIterator[Sequence[str]]:
+        """The StudyInstanceUIDs of all studies of a partition, in pages of at most `size`; one may come twice.
+
+        None is left out that is there all the time, and "" is one that cannot be asked for.
+        """
+
+    async def still(self, study_uids: Collection[str]) -> Mapping[str, str]:
+        """What a feed that `sweeps` has to note of some studies: a fingerprint of those that are there now."""
 
     async def snapshot(self, key: StudyKey) -> StudyDelta:
         """All that the archive holds of a study now; nothing if it is gone."""

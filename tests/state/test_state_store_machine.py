@@ -43,6 +43,7 @@ class Model:
     lease: Lease | None = None
     rows: dict[str, Parked] = field(default_factory=dict)
     inventory: dict[str, str] = field(default_factory=dict)
+    backfill: set[str] = field(default_factory=set)
 
     def refusal(self, epoch: int | None, revision: int | None = None) -> type[Exception] | None:
         if epoch is not None and (self.lease is None or self.lease.epoch != epoch):
@@ -163,6 +164,19 @@ class Contention(RuleBasedStateMachine):
             held = {**self.model.inventory, **seen}
             self.model.inventory = {uid: mark for uid, mark in held.items() if mark is not None}
 
+    @rule(owner=owners, uids=st.sets(st.sampled_from(UIDS), max_size=3), on=st.booleans(), fenced=st.booleans())
+    def list_studies(self, owner: str, uids: set[str], on: bool, fenced: bool) -> None:
+        """Studies are put on the list of a backfill, or taken off it; taking off none takes off all."""
+        epoch, store = self.epoch(owner) if fenced else None, self.stores[owner]
+        refusal = self.model.refusal(epoch)
+        with expected(refusal):
+            if on:
+                self.do(store.enlist(FEED, map_keys(sorted(uids)), epoch=epoch))
+            else:
+                self.do(store.delist(FEED, map_keys(sorted(uids)) or None, epoch=epoch))
+        if refusal is None:
+            self.model.backfill = self.model.backfill | uids if on else self.model.backfill - uids if uids else set()
+
     @precondition(lambda self: self.backend.shared)
     @rule(owner=owners)
     def restart(self, owner: str) -> None:
@@ -191,6 +205,8 @@ class Contention(RuleBasedStateMachine):
             assert (found.cursor, found.revision) == (self.model.cursor, self.model.revision)
             assert {one.key.study_uid: one for one in self.do(store.parked(FEED))} == self.model.rows
             assert self.do(store.lease(FEED)) == self.model.lease
+            assert {one.study_uid for one in self.do(store.enlisted(FEED))} == self.model.backfill
+            assert self.do(store.count_enlisted(FEED)) == len(self.model.backfill)
             assert self.do(store.fingerprints(FEED, UIDS)) == self.model.inventory
             assert self.do(store.inventory(FEED, "1", 1)) == sorted(self.model.inventory.keys() - {"1"})[:1]
 
