@@ -84,7 +84,7 @@ class Backfill:
             checkpoint = await self._list(checkpoint)
         elif self.progress.total is None:
             await self._begin(total)
-        elif self._rest() > 0:
+        elif self.progress.left and self._rest() > 0:
             await asyncio.sleep(min(self._rest(), _PATIENCE))
         else:
             checkpoint, casts = await self._cast_some(checkpoint, hurry)

@@ -42,8 +42,8 @@ async def worked(harness: Harness, steps: int) -> None:
                 checkpoint = await app.store.advance(checkpoint, to=checkpoint.cursor, epoch=app.tenure.epoch)
             while not work.complete:
                 harness.now += timedelta(minutes=2)
-                async for checkpoint, _ in app.synchronizer.drain(checkpoint):
-                    pass
+                async for settled, _ in app.synchronizer.drain(checkpoint):
+                    checkpoint = settled
                 await app.synchronizer.retry_parked()
                 for _ in range(steps):
                     if not work.complete:

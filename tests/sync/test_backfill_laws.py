@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.feeds import KINDS
@@ -19,7 +19,7 @@ from tests.random_feed import change_archive
 from tests.scripted import Scripted
 from tests.trouble import Crash
 
-EXAMPLES = max(12, settings().max_examples // 3)
+pytestmark = pytest.mark.long
 
 STUDIES = ["1.2", "1.3", "1.4", "1.5"]
 PARTITIONS = ["north", "south"]
@@ -51,7 +51,6 @@ process = st.tuples(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=EXAMPLES)
 @given(
     before=st.lists(put, max_size=8),
     settled=st.booleans(),
