@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from dicomcast.auth import BearerToken, basic, readable_on_the_way
+from dicomcast.auth import credentials
 from dicomcast.casting import Caster
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.dicom.feed import Feed
@@ -23,24 +22,21 @@ from dicomcast.identity import canonical
 from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint, Cursor, MissingId
 from dicomcast.settings import (
-    Auth,
-    BasicAuth,
-    BearerAuth,
     DicomSettings,
     FhirSettings,
     MappingSettings,
     PatientRules,
     Settings,
     Start,
+    StateSettings,
 )
-from dicomcast.state import StateStore, open_store
+from dicomcast.spans import SILENT, Spans
+from dicomcast.state import StateStore, TableAccess, open_store
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
+from dicomcast.tls import readable_on_the_way
 from dicomcast.together import STUDIES, Together
 from dicomcast.vitals import Vitals
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["App", "build", "rules"]
 
@@ -100,28 +96,48 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
         extras=frozenset(mapping.extras),
         compat=mapping.compat,
         strict=mapping.strict,
+        most_listed=_most_listed(mapping.instances),
     )
+
+
+def _most_listed(instances: str | int) -> int | None:
+    match instances:
+        case int():
+            return instances
+        case "counts":
+            return 0
+        case _:
+            return None
 
 
 @asynccontextmanager
 async def build(
-    settings: Settings, *, dry_run: Callable[[bytes], None] | None = None, read_only: bool = False
+    settings: Settings,
+    *,
+    dry_run: Callable[[bytes], None] | None = None,
+    read_only: bool = False,
+    spans: Spans = SILENT,
 ) -> AsyncIterator[App]:
     """An `App` with its connections, closed at the end. A `dry_run` is handed the bundles, and nothing is written.
 
     With `read_only`, or in a dry run, the state store is not made where there is none.
     """
     async with AsyncExitStack() as stack:
-        dicom = _http("dicom", settings.dicom, settings)
+        dicom = _http("dicom", settings.dicom, settings, spans)
         stack.push_async_callback(dicom.close)
-        server = _http("fhir", settings.fhir, settings)
+        server = _http("fhir", settings.fhir, settings, spans)
         stack.push_async_callback(server.close)
-        stored = open_store(settings.state.url, read_only=read_only or dry_run is not None)
+        stored = _store(settings.state, read_only=read_only or dry_run is not None)
         store = stored if dry_run is None else DryRunStore(stored)
         stack.push_async_callback(store.close)
         feed = _feed(settings.dicom, dicom, store)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
-        fhir = FhirServer(server, version=settings.fhir.version, fence=lambda: tenure.epoch)
+        fhir = FhirServer(
+            server,
+            version=settings.fhir.version,
+            fence=lambda: tenure.epoch,
+            search_lag=settings.fhir.search_lag,
+        )
         if dry_run is not None:
             fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))
@@ -138,6 +154,7 @@ async def build(
             count=vitals.report.count,
             concurrency=settings.worker.concurrency,
             window=settings.worker.window,
+            spans=spans,
         )
 
         def give_up() -> None:
@@ -149,6 +166,13 @@ async def build(
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _store(state: StateSettings, *, read_only: bool) -> StateStore:
+    secret = state.connection_string.get_secret_value() if state.connection_string else ""
+    return open_store(
+        state.url, read_only=read_only, table=TableAccess(secret, state.table_prefix, state.client_id or "")
+    )
 
 
 def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:
@@ -167,28 +191,21 @@ def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:
     return DicomwebFeed(http, sweeper, public_url=dicom.public_url, recent=dicom.recent)
 
 
-def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
+def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings, spans: Spans) -> Http:
     # A DICOM service's version is chosen here, and so is no part of its URL.
     url = canonical(group.url) if isinstance(group, DicomSettings) and group.kind == "azure" else group.url
-    if group.auth.kind != "none" and readable_on_the_way(url):
-        said = f"credentials go over plain http, where others can read them; use https (DICOMCAST_{peer.upper()}__URL)"
-        _log.warning("credentials.unprotected", peer=peer, server=url, error=said)
+    for name, to in (("URL", url), ("AUTH__TOKEN_URL", getattr(group.auth, "token_url", ""))):
+        if group.auth.kind != "none" and readable_on_the_way(to):
+            setting = f"DICOMCAST_{peer.upper()}__{name}"
+            said = f"credentials go over plain http, where others can read them; use https ({setting})"
+            _log.warning("credentials.unprotected", peer=peer, server=to, error=said)
     return Http(
         peer,
         url,
-        auth=_auth(group.auth),
+        credentials=credentials(group.auth, peer, url),
         tls=group.tls.files,
         timeout=group.timeout,
         budget=settings.worker.retry_budget,
         concurrency=2 * settings.worker.concurrency,  # a study may read some instances at once
+        spans=spans,
     )
-
-
-def _auth(auth: Auth) -> httpx.Auth | None:
-    match auth:
-        case BasicAuth():
-            return basic(auth.username, auth.password.get_secret_value())
-        case BearerAuth():
-            return BearerToken(auth.token.get_secret_value())
-        case _:
-            return None

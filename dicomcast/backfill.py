@@ -68,6 +68,15 @@ class Backfill:
         self.progress = Progress()
         self.complete = False
 
+    async def work(
+        self, checkpoint: Checkpoint, hurry: Callable[[], bool], count: Callable[[list[Cast], str], object]
+    ) -> Checkpoint:
+        """Step after step, until somebody is in a `hurry` or it is complete; `count` hears of what was cast."""
+        while not (hurry() or self.complete):
+            checkpoint, casts = await self.step(checkpoint, hurry)
+            count(casts, "backfill")
+        return checkpoint
+
     async def step(self, checkpoint: Checkpoint, hurry: Callable[[], bool]) -> tuple[Checkpoint, list[Cast]]:
         """List a page of studies, or cast some that are on the list, or wait a little where it is too early.
 
@@ -187,7 +196,7 @@ class Backfill:
                         delta = StudyDelta(key, fault="the archive names a StudyInstanceUID that is no UID")
                     else:
                         seen.update(await self._app.feed.still([key.study_uid]))
-                        delta = await self._app.feed.snapshot(key)
+                        delta = await self._app.synchronizer.read(key)
                 except Rejected:
                     delta = StudyDelta(key, snapshot=True)
                 except (Retriable, Unauthorized):

@@ -22,6 +22,7 @@
     + LeaseLost                  another worker is active on this source
     + CursorMoved                somebody else settled a window since we loaded the checkpoint
   x StateError                   exit 75: the state store cannot be read or written
+    + StateRefused               exit 77: … since it refuses our credentials, or lacks a permission
 
 The type carries the recovery, so no caller needs to know a status code. Messages name UIDs, settings
 and OperationOutcome codes and never a patient: free text of a server is cut before it gets here.
@@ -49,6 +50,7 @@ __all__ = [
     "Retriable",
     "SourceReset",
     "StateError",
+    "StateRefused",
     "Stranger",
     "Stumbled",
     "Unanswered",
@@ -242,3 +244,9 @@ class StateError(DicomCastError):
     """The state store cannot be opened, read or written. The cursor stays where it was."""
 
     exit_code = 75
+
+
+class StateRefused(StateError):
+    """The state store refuses our credentials, or they lack a permission: an operator must act."""
+
+    exit_code = 77

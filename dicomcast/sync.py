@@ -23,6 +23,7 @@ from dicomcast.grouping import deltas
 from dicomcast.model import Checkpoint, Outcome, Parked, StudyDelta, StudyKey, Window
 from dicomcast.parking import due_now, waits
 from dicomcast.settling import Cast, Settler, Task
+from dicomcast.spans import SILENT, Spans
 from dicomcast.state import StateStore
 from dicomcast.tenure import Tenure
 
@@ -58,13 +59,16 @@ class Synchronizer:
         count: Callable[[Outcome], None] = lambda _: None,
         concurrency: int = 4,
         window: int = 2500,
+        spans: Spans = SILENT,
     ) -> None:
         self._feed = feed
         self._fhir = fhir
         self._store = store
         self._tenure = tenure
+        self._caster = caster
         self._clock = clock
         self._window = window
+        self._spans = spans
         self._settler = Settler(
             caster,
             probe=self._probe,
@@ -73,6 +77,7 @@ class Synchronizer:
             fence=lambda: tenure.epoch,
             clock=clock,
             concurrency=concurrency,
+            spans=spans,
         )
 
     @property
@@ -111,6 +116,12 @@ class Synchronizer:
             raise held
 
     async def _settle(self, checkpoint: Checkpoint, window: Window, *, complete: bool) -> tuple[Checkpoint, list[Cast]]:
+        with self._spans.span("window", {"dicomcast.entries": len(window.entries)}) as span:
+            settled, casts = await self._settled(checkpoint, window, complete)
+            span.note({"dicomcast.studies": len(casts), "dicomcast.sequence": window.end.sequence})
+            return settled, casts
+
+    async def _settled(self, checkpoint: Checkpoint, window: Window, complete: bool) -> tuple[Checkpoint, list[Cast]]:
         rows, now = await self._rows(), self._clock()
         folded, tasks = list[Cast](), list[Task]()
         for delta in deltas(self._feed.source, window):
@@ -200,6 +211,10 @@ class Synchronizer:
         last = max(row.last_sequence, *delta.sequences)
         return Cast(delta.key, Outcome.PARKED, replace(row, last_sequence=last, last_seen=self._clock()))
 
+    async def read(self, key: StudyKey) -> StudyDelta:
+        """All that the archive holds of a study now, to be cast soon."""
+        return await self._caster.read(key)
+
     async def cast_beside_the_feed(
         self,
         some: Sequence[StudyDelta],
@@ -214,22 +229,23 @@ class Synchronizer:
         """
         if not some:
             return []
-        rows = await self._rows()
-        tasks = [_task(delta, rows.get(delta.key)) for delta in some]
-        await self._expect(delta.key for delta in some)
-        casts = await self._settler.settle(tasks, failed_before=failed_before, afresh=afresh)
-        await self._store.settle(
-            self._feed.source,
-            parked=_parked(casts),
-            resolved=_resolved(casts),
-            read=_read(rows, casts),
-            epoch=self._tenure.epoch,
-        )
-        # What is nowhere is taken out: else studies that were never there would look like an archive that lost them.
-        nowhere = {cast.key.study_uid: None for cast in casts if cast.outcome in _NOWHERE}
-        if self._feed.sweeps and (noted := {**nowhere, **seen}):
-            await self._store.record(self._feed.source, noted, epoch=self._tenure.epoch)
-        return casts
+        with self._spans.span("studies", {"dicomcast.studies": len(some)}):
+            rows = await self._rows()
+            tasks = [_task(delta, rows.get(delta.key)) for delta in some]
+            await self._expect(delta.key for delta in some)
+            casts = await self._settler.settle(tasks, failed_before=failed_before, afresh=afresh)
+            await self._store.settle(
+                self._feed.source,
+                parked=_parked(casts),
+                resolved=_resolved(casts),
+                read=_read(rows, casts),
+                epoch=self._tenure.epoch,
+            )
+            # What is nowhere is taken out: else what was never there would look like an archive that has lost it.
+            noted = {**{cast.key.study_uid: None for cast in casts if cast.outcome in _NOWHERE}, **seen}
+            if self._feed.sweeps and noted:
+                await self._store.record(self._feed.source, noted, epoch=self._tenure.epoch)
+            return casts
 
     async def _probe(self) -> None:
         """Whether both peers answer at all."""

@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 
+from dicomcast.spans import SILENT, Spans
+
 __all__ = ["configure", "whereabouts"]
 
 _FIELDS = frozenset(
     "event level timestamp study outcome reason error sequence entries studies source version "
     "seconds parked created updated unchanged deleted skipped signal first last issues owner peer server "
-    "settled left".split()
+    "settled left trace_id span_id".split()
 )
 
 
@@ -26,8 +28,13 @@ def _allowed_only(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return {name: value for name, value in event.items() if name in _FIELDS}
 
 
-def configure(level: str = "info", form: str = "auto") -> None:
-    """Set up logging for the process; `form` is `auto`, `json` or `console`."""
+def configure(level: str = "info", form: str = "auto", spans: Spans = SILENT) -> None:
+    """Set up logging for the process; `form` is `auto`, `json` or `console`, `spans` tell what a line belongs to."""
+
+    def correlated(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.update(spans.ids)
+        return event
+
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
@@ -36,6 +43,7 @@ def configure(level: str = "info", form: str = "auto") -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            correlated,
             _allowed_only,
             renderer,
         ],
@@ -44,6 +52,8 @@ def configure(level: str = "info", form: str = "auto") -> None:
     )
     # What is wrong with a value is told by the issues of the mapping, and pydicom would print the value.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    # What it warns of comes as an error too, once it has given up.
+    logging.getLogger("azure").setLevel(logging.ERROR)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s", force=True)
 
 

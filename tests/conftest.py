@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.servers import DIFFERENT, SERVERS, require, running
+from tests.servers.azurite import azurite
 from tests.servers.embedded import Embedded, embedded_servers
 from tests.servers.orthanc import Orthanc, orthanc
 from tests.servers.pki import Pki
@@ -48,6 +49,13 @@ def site(real_server: str, tmp_path: Path) -> Iterator[Site]:
     """An archive, a corner of the server for this test alone, and the command line between them."""
     with site_at(real_server, tmp_path) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Azure's tables, which the tests of a session share."""
+    with azurite(tmp_path_factory.mktemp("azurite")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

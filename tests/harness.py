@@ -29,6 +29,7 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Checkpoint, Issue, Outcome, Parked
 from dicomcast.settling import Cast
+from dicomcast.spans import SILENT, Spans
 from dicomcast.state.sqlite import _SCHEMA, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
@@ -81,8 +82,10 @@ class Harness:
 
     budget = timedelta(0)  # how long a request is retried
     start: str | int = "beginning"  # where a first run starts
+    search_lag = timedelta(0)  # how long searches are said to miss what was written
     count: Callable[[Outcome], None] = staticmethod(lambda _: None)  # hears of each study that was cast
     note: Callable[[Issue], None] = staticmethod(lambda _: None)  # hears of each issue
+    spans: Spans = SILENT  # hears what is under way
 
     def __init__(
         self,
@@ -142,10 +145,12 @@ class Harness:
         dated = self.between("dicom", _Dated(self.dicom_app, self))
         judged = self.between("fhir", _Judged(self.fhir_app, self))
         base = f"{DICOM_URL}/v2" if self.api == "dicomweb" else DICOM_URL
-        self.dicom = Http("dicom", base, transport=dated, budget=self.budget)
-        self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget)
+        self.dicom = Http("dicom", base, transport=dated, budget=self.budget, spans=self.spans)
+        self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget, spans=self.spans)
         self.feed = self._feed()
-        self.fhir = FhirServer(self.server, fence=lambda: self.tenure.epoch)
+        self.fhir = FhirServer(
+            self.server, fence=lambda: self.tenure.epoch, search_lag=self.search_lag, sleep=self.let_pass
+        )
         passed = lambda: asyncio.get_running_loop().time()  # noqa: E731  # which is virtual in some tests
         self.tenure = _Tenure(
             self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now, passed=passed
@@ -161,6 +166,7 @@ class Harness:
             clock=lambda: self.now,
             count=lambda outcome: self.count(outcome),
             window=self.window,
+            spans=self.spans,
         )
 
     def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
@@ -177,6 +183,10 @@ class Harness:
         vitals = Vitals(source=self.feed.source, peers=(self.dicom, self.server))
         self.count = vitals.report.count
         return App(self.feed, self.fhir, self.state, self.tenure, self.synchronizer, vitals, start, give_up)  # type: ignore[arg-type]
+
+    async def let_pass(self, seconds: float) -> None:
+        """Searches find everything after so long."""
+        self.fhir_app.state.index.catch_up()
 
     async def open(self) -> Checkpoint:
         await self.tenure.take()

@@ -9,19 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from dicomcast.model import Parked, Stage, StudyKey
+from dicomcast.state import StateStore, TableAccess, open_store
+from tests.servers.azurite import connection_string
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """How to reach a store, given a folder of the test's own; `shared` if two connections see the same."""
+    """How to reach a store, given a folder of the test's own; `shared` if two connections see the same.
 
-    url: Callable[[Path], str]
+    `server` names a fixture of what has to be started for it.
+    """
+
+    open: Callable[[Path, str], StateStore]
     shared: bool = True
+    server: str = ""
+
+
+def in_tables(_: Path, endpoint: str, **options: Any) -> StateStore:
+    """A store in the tables of an Azurite."""
+    return open_store("azure-tables://", table=TableAccess(connection_string(endpoint)), **options)
 
 
 BACKENDS = {
-    "sqlite-file": Backend(lambda folder: f"sqlite:///{folder}/state.db"),
-    "sqlite-memory": Backend(lambda _: "sqlite://", shared=False),
+    "sqlite-file": Backend(lambda folder, _: open_store(f"sqlite:///{folder}/state.db")),
+    "sqlite-memory": Backend(lambda *_: open_store("sqlite://"), shared=False),
+    "azure-tables": Backend(in_tables, server="tables"),
 }
 SHARED = [name for name, backend in BACKENDS.items() if backend.shared]
 

@@ -20,10 +20,11 @@ from dicomcast.app import build
 from dicomcast.backfill import Backfill
 from dicomcast.cli.run import DryRun, MaxDuration, Strict, health_of, seconds, show
 from dicomcast.durations import format_duration
+from dicomcast.insight import Insight, insight
 from dicomcast.model import Outcome
 from dicomcast.parking import undropped
 from dicomcast.progress import Progress
-from dicomcast.settings import Settings, load_settings
+from dicomcast.settings import Settings, TelemetrySettings, load_settings
 from dicomcast.worker import Job, Worker
 
 __all__ = ["backfill"]
@@ -71,7 +72,9 @@ def backfill(
     settings = load_settings()
     gc.freeze()
     telemetry.configure(settings.log.level, settings.log.format)
-    done = asyncio.run(_work(settings, rate, restart, seconds(max_duration), dry_run))
+    with insight(TelemetrySettings() if dry_run else settings.telemetry) as sent:
+        telemetry.configure(settings.log.level, settings.log.format, sent.spans)
+        done = asyncio.run(_work(settings, sent, rate, restart, seconds(max_duration), dry_run))
     if as_json:
         print(json.dumps(done.facts))
     dry = "dry run, nothing was written; a backfill would report: " if dry_run else ""
@@ -120,9 +123,12 @@ def _counts(outcomes: Counter[Outcome]) -> str:
     return ", ".join(f"{outcomes[outcome]} {outcome.value}" for outcome in Outcome if outcomes[outcome])
 
 
-async def _work(settings: Settings, rate: float | None, restart: bool, limit: float | None, dry_run: bool) -> _Done:
+async def _work(
+    settings: Settings, sent: Insight, rate: float | None, restart: bool, limit: float | None, dry_run: bool
+) -> _Done:
     bar = _Bar() if sys.stderr.isatty() else None
-    async with build(settings, dry_run=show if dry_run else None) as app:
+    async with build(settings, dry_run=show if dry_run else None, spans=sent.spans) as app:
+        sent.watch(app.vitals)
         app.start = "latest"
         work = Backfill(
             app,

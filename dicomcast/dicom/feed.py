@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from dicomcast.gathering import Gathering
 from dicomcast.model import Cursor, Instance, InstanceKey, StudyDelta, StudyKey, Window
 
 __all__ = ["Feed"]
@@ -83,8 +84,8 @@ class Feed(Protocol):
     async def still(self, study_uids: Collection[str]) -> Mapping[str, str]:
         """What a feed that `sweeps` has to note of some studies: a fingerprint of those that are there now."""
 
-    async def snapshot(self, key: StudyKey) -> StudyDelta:
-        """All that the archive holds of a study now; nothing if it is gone."""
+    async def snapshot(self, key: StudyKey, gathering: Callable[[], Gathering] | None = None) -> StudyDelta:
+        """All that the archive holds of a study now; nothing if it is gone. `gathering` begins to gather it."""
 
     async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
         """One instance as it is now, None if it is gone."""

@@ -5,7 +5,15 @@
 these over the TOML file. The descriptions below are the reference page (docs/reference/settings.md).
 """
 
-from dicomcast.settings.auth import Auth, BasicAuth, BearerAuth, NoAuth
+from dicomcast.settings.auth import (
+    Auth,
+    AzureAuth,
+    BasicAuth,
+    BearerAuth,
+    ClientCredentialsAuth,
+    NoAuth,
+    SmartBackendAuth,
+)
 from dicomcast.settings.groups import (
     HealthSettings,
     LogSettings,
@@ -13,6 +21,7 @@ from dicomcast.settings.groups import (
     PatientRules,
     PatientSettings,
     StateSettings,
+    TelemetrySettings,
     WorkerSettings,
 )
 from dicomcast.settings.load import (
@@ -30,8 +39,10 @@ from dicomcast.settings.values import Start
 __all__ = [
     "KNOWN",
     "Auth",
+    "AzureAuth",
     "BasicAuth",
     "BearerAuth",
+    "ClientCredentialsAuth",
     "DicomSettings",
     "FhirSettings",
     "HealthSettings",
@@ -43,8 +54,10 @@ __all__ = [
     "PatientSettings",
     "Setting",
     "Settings",
+    "SmartBackendAuth",
     "Start",
     "StateSettings",
+    "TelemetrySettings",
     "WorkerSettings",
     "effective",
     "load_offline_settings",

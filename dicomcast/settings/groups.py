@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from dicomcast.durations import parse_duration
-from dicomcast.settings.auth import Group
+from dicomcast.settings.group import Group
 from dicomcast.settings.values import (
     Address,
+    ClientId,
+    ConnectionString,
     Duration,
     Extras,
     IdentifierValue,
+    Instances,
     Issuers,
     LogLevel,
-    SqliteUrl,
     StartAt,
+    StateUrl,
+    TablePrefix,
     Uri,
     Zone,
     between,
@@ -29,6 +33,7 @@ __all__ = [
     "PatientRules",
     "PatientSettings",
     "StateSettings",
+    "TelemetrySettings",
     "WorkerSettings",
 ]
 
@@ -100,6 +105,12 @@ class MappingSettings(Group):
         default=(),
         description="What is mapped beside the usual; [the mapping](mapping.md) says what each of them is.",
     )
+    instances: Instances = Field(
+        default=10_000,
+        description="Of how many instances a study may be so that each is listed in it (`full`: of any number; "
+        "`counts`: none is ever listed). The series of a larger one have `numberOfInstances` alone, and all its "
+        "metadata are read with each change; see [very large studies](../explanation/design.md#very-large-studies).",
+    )
     compat: bool = Field(
         default=False,
         description="Whether StudyDescription stands in `ImagingStudy.note` too, where queries made for DICOM Cast "
@@ -110,10 +121,36 @@ class MappingSettings(Group):
 class StateSettings(Group):
     """Where the cursor and the parked studies are kept."""
 
-    url: SqliteUrl = Field(
+    url: StateUrl = Field(
         default="sqlite:///dicomcast.db",
-        description="The state store; its disk must be durable and local (no network share).",
+        description="The state store: a file, whose disk must be durable and local (no network share), or a table in a "
+        "storage account of Azure, which is reached as the identity that the machine has there. "
+        "[Which one where](../how-to/state-stores.md).",
     )
+    connection_string: ConnectionString | None = Field(
+        default=None,
+        validate_default=True,
+        description="The connection string of the storage account, where there is no identity; STATE__URL is "
+        "`azure-tables://` then.",
+    )
+    table_prefix: TablePrefix = Field(
+        default="",
+        description="What the name of the table begins with, before `dicomcast`: each deployment that shares a storage "
+        "account has another.",
+    )
+    client_id: ClientId | None = Field(
+        default=None, description="The identity that the storage account is asked as, where the machine has several."
+    )
+
+    @field_validator("connection_string")
+    @classmethod
+    def _one_account(cls, secret: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+        url = known.data.get("url", "")
+        if url == "azure-tables://" and secret is None:
+            raise ValueError("set it, or write the account into STATE__URL: azure-tables://ACCOUNT")
+        if secret is not None and url and url != "azure-tables://":
+            raise ValueError("it says itself which account: write STATE__URL=azure-tables://, or remove it")
+        return secret
 
 
 class WorkerSettings(Group):
@@ -144,12 +181,29 @@ class WorkerSettings(Group):
 
 
 class HealthSettings(Group):
-    """The health port: /livez, /readyz and /metrics."""
+    """The health port: /livez, /readyz and /metrics, and [the status page](../how-to/status-page.md) at /."""
 
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None, description="The port; unset, there is none."
     )
     address: Address = Field(default="0.0.0.0", description="The address to listen on.")
+
+
+class TelemetrySettings(Group):
+    """Traces and metrics that are sent away ([how to](../how-to/telemetry.md)); never a patient, nor a UID.
+
+    Where to is told by the variables that OpenTelemetry and Azure Monitor have for it.
+    """
+
+    exporter: Literal["none", "otlp", "azure-monitor"] = Field(
+        default="none",
+        description="What sends them: OTLP over HTTP, to `OTEL_EXPORTER_OTLP_ENDPOINT`, or Azure Monitor. Each of them "
+        "needs its extra.",
+    )
+    connection_string: SecretStr | None = Field(
+        default=None,
+        description="That of Application Insights; unset, `APPLICATIONINSIGHTS_CONNECTION_STRING` has it.",
+    )
 
 
 class LogSettings(Group):

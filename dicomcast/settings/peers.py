@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dicomcast.durations import parse_duration
-from dicomcast.settings.auth import Auth, Group, NoAuth
+from dicomcast.settings.auth import Auth, NoAuth
+from dicomcast.settings.group import Group
 from dicomcast.settings.tls import Tls, TlsFiles
 from dicomcast.settings.values import Duration, HttpUrl, Timeout, between
 
@@ -78,6 +79,11 @@ class FhirSettings(Group):
     )
     timeout: Timeout = Field(
         default=parse_duration("60s"), description="How long one request to the FHIR server may take."
+    )
+    search_lag: Annotated[Duration, between("0s", "10m")] = Field(
+        default=parse_duration("0s"),
+        description="How long a search may miss what was just written, on servers whose index runs behind (Google's, "
+        "AWS's): no search is made sooner after a write, or after the start.",
     )
     auth: Auth = NoAuth()
     tls: Tls = TlsFiles()

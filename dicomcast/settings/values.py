@@ -21,20 +21,26 @@ from dicomcast.uris import is_uri
 
 __all__ = [
     "Address",
+    "ClientId",
+    "ConnectionString",
     "Duration",
+    "ExactUrl",
     "Extras",
     "HttpUrl",
     "IdentifierValue",
+    "Instances",
     "Issuers",
     "LogLevel",
     "Password",
-    "SqliteUrl",
     "Start",
     "StartAt",
+    "StateUrl",
+    "TablePrefix",
     "Timeout",
     "Token",
     "Uri",
     "UserName",
+    "Words",
     "Written",
     "Zone",
     "between",
@@ -62,7 +68,7 @@ def _http_url(text: str) -> str:
         raise ValueError("take user name and password out of the URL and set them with AUTH__KIND=basic")
     if "?" in text or "#" in text:
         raise ValueError("take the query (?…) and the fragment (#…) out of the URL")
-    return text.rstrip("/")
+    return text
 
 
 def _absolute_uri(text: str) -> str:
@@ -93,6 +99,16 @@ def _extras(value: object) -> object:
     return tuple(names)
 
 
+def _instances(value: object) -> object:
+    """Read `MAPPING__INSTANCES`; TOML brings a number as such."""
+    text = str(value).strip().lower()
+    if text in ("full", "counts"):
+        return text
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise ValueError("write full, counts, or how many instances of a study may be listed")
+    return int(text)
+
+
 def _zone(name: str) -> str:
     from zoneinfo import (
         ZoneInfo,
@@ -105,11 +121,24 @@ def _zone(name: str) -> str:
     return name
 
 
-def _sqlite_url(text: str) -> str:
-    scheme, separator, path = text.partition(":///")
-    if not separator or scheme != "sqlite" or not path:
-        raise ValueError("write sqlite:///FILE (known state stores: sqlite)")
-    return text
+def _state_url(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if scheme == "sqlite" and rest.removeprefix("/") and rest.startswith("/"):
+        return text
+    # An account, or where it answers; nothing with a connection string, which says it too.
+    if separator and scheme == "azure-tables" and re.fullmatch(r"([0-9A-Za-z.-]+(:\d+)?(/[0-9A-Za-z]+)?)?", rest):
+        return text
+    raise ValueError("write sqlite:///FILE or azure-tables://ACCOUNT")
+
+
+def _connection_string(secret: SecretStr) -> SecretStr:
+    parts = [part.partition("=") for part in secret.get_secret_value().strip().rstrip(";").split(";")]
+    given = {name.strip().lower(): value for name, _, value in parts if value}
+    account = given.keys() >= {"accountname", "accountkey"}
+    signed = "sharedaccesssignature" in given and given.keys() & {"accountname", "tableendpoint"}
+    if len(given) != len(parts) or not (account or signed):
+        raise ValueError("write it as the storage account shows it: AccountName=…;AccountKey=…")
+    return secret
 
 
 def _token(secret: SecretStr) -> SecretStr:
@@ -152,7 +181,8 @@ def between(shortest: str, longest: str) -> Any:  # as pydantic types its Field:
 
 
 Address = Annotated[str, Field(pattern=r"^[0-9A-Za-z.:-]+$"), Written("an IP address or a host name")]
-HttpUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
+ExactUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
+HttpUrl = Annotated[ExactUrl, AfterValidator(lambda url: url.rstrip("/"))]
 Uri = Annotated[str, AfterValidator(_absolute_uri), Written("an absolute URI")]
 IdentifierValue = Annotated[
     str, Field(pattern=r"^[^\s\x00-\x1f]+( [^\s\x00-\x1f]+)*$"), Written("a text, such as `UNKNOWN`")
@@ -164,11 +194,24 @@ Extras = Annotated[
     BeforeValidator(_extras),
     Written("some of " + ", ".join(f"`{one}`" for one in Extra) + " (in TOML, an array)"),
 ]
+Instances = Annotated[
+    Literal["full", "counts"] | int, BeforeValidator(_instances), Written("`full`, `counts`, or a number from 1")
+]
 Zone = Annotated[str, AfterValidator(_zone), Written("an IANA time zone, such as `Europe/Berlin`")]
-SqliteUrl = Annotated[str, AfterValidator(_sqlite_url), Written("`sqlite:///FILE`")]
+StateUrl = Annotated[
+    str,
+    AfterValidator(_state_url),
+    Written("`sqlite:///FILE` or `azure-tables://ACCOUNT` (or the host of its endpoint)"),
+]
+ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string), Written("a secret")]
+TablePrefix = Annotated[
+    str, Field(pattern=r"^([A-Za-z][0-9A-Za-z]{0,39})?$"), Written("letters and digits, a letter first, at most 40")
+]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Written("a duration, such as `30s` or `1h30m`")]
 Timeout = Annotated[Duration, between("1s", "1h")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+ClientId = Annotated[str, Field(pattern=r"^[!-~]+$"), Written("a name without blanks")]
+Words = Annotated[str, Field(pattern=r"^[!-~]+( [!-~]+)*$"), Written("a text without blanks at its ends")]
 UserName = Annotated[str, Field(pattern=r"^[^:\x00-\x1f]+$"), Written("a name without a colon")]  # RFC 7617
 Password = Annotated[SecretStr, Field(min_length=1), Written("a secret")]
 Token = Annotated[SecretStr, AfterValidator(_token), Written("a secret")]

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from dicomcast.errors import CursorMoved, LeaseLost, StateError
 from dicomcast.model import Checkpoint, Cursor, Lease, Parked, Stage, StudyKey
 from dicomcast.state.sqlite_file import advice, open_file, transaction
+from dicomcast.state.store import refuse_contradiction
 
 __all__ = ["SqliteStore"]
 
@@ -80,7 +81,7 @@ class SqliteStore:
         epoch: int | None = None,
     ) -> Checkpoint:
         """Settle a window."""
-        _refuse_contradiction(parked, resolved)
+        refuse_contradiction(parked, resolved)
         after = Checkpoint(at.feed, to, at.revision + 1, datetime.now(UTC))
 
         def write(database: sqlite3.Connection) -> Checkpoint:
@@ -116,7 +117,7 @@ class SqliteStore:
         epoch: int | None = None,
     ) -> None:
         """Settle rows without the cursor."""
-        _refuse_contradiction(parked, resolved)
+        refuse_contradiction(parked, resolved)
 
         def write(database: sqlite3.Connection) -> None:
             with transaction(database):
@@ -263,11 +264,6 @@ def _load(database: sqlite3.Connection, feed: str) -> Checkpoint:
     if row is None:
         return Checkpoint(feed, None)
     return Checkpoint(feed, Cursor(row[0], row[1], json.loads(row[2])), row[3], _moment(row[4]))
-
-
-def _refuse_contradiction(parked: Sequence[Parked], resolved: Collection[StudyKey]) -> None:
-    if {row.key for row in parked} & set(resolved):
-        raise ValueError("a study cannot be parked and resolved at once")
 
 
 def _rows(database: sqlite3.Connection, feed: str) -> list[Parked]:

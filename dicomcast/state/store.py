@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from dicomcast.errors import ConfigError
 from dicomcast.model import Checkpoint, Cursor, Lease, Parked, StudyKey
 
-__all__ = ["StateStore", "open_store"]
+__all__ = ["StateStore", "TableAccess", "open_store", "refuse_contradiction"]
 
 
 class StateStore(Protocol):
@@ -114,11 +115,30 @@ class StateStore(Protocol):
         """Let go of the store."""
 
 
-def open_store(url: str, *, read_only: bool = False) -> StateStore:
+@dataclass(frozen=True, slots=True)
+class TableAccess:
+    """How an Azure table is reached and called: as whom is the identity that the machine has, without a secret."""
+
+    connection_string: str = field(default="", repr=False)
+    prefix: str = ""
+    client_id: str = ""
+
+
+def refuse_contradiction(parked: Sequence[Parked], resolved: Collection[StudyKey]) -> None:
+    """A study cannot be both: that is a defect of who asks."""
+    if {row.key for row in parked} & set(resolved):
+        raise ValueError("a study cannot be parked and resolved at once")
+
+
+def open_store(url: str, *, read_only: bool = False, table: TableAccess = TableAccess()) -> StateStore:
     """The store of a STATE__URL; its backend is imported only now. `read_only` makes none where there is none."""
     scheme, _, path = url.partition("://")
-    if scheme != "sqlite":
-        raise ConfigError("STATE__URL: a state store is written sqlite:///path/to/file.db")
-    from dicomcast.state.sqlite import SqliteStore
+    if scheme == "sqlite":
+        from dicomcast.state.sqlite import SqliteStore
 
-    return SqliteStore(path.removeprefix("/") or ":memory:", read_only=read_only)
+        return SqliteStore(path.removeprefix("/") or ":memory:", read_only=read_only)
+    if scheme == "azure-tables":
+        from dicomcast.state.azure_tables import AzureTablesStore
+
+        return AzureTablesStore(path, table, read_only=read_only)
+    raise ConfigError("STATE__URL: a state store is written sqlite:///path/to/file.db or azure-tables://account")

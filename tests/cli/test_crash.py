@@ -15,7 +15,7 @@ from tests.history import content, idle_versions
 from tests.servers.embedded import Embedded, Running, embedded_servers
 from tests.traffic import Traffic
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("each_store")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ def lost_the_lease(err: str) -> bool:
     return "the lease of this source has run out" in err
 
 
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment(embedded: Embedded, tmp_path: Path) -> None:
     """The feed is drained by a command that is killed again and again while the archive changes.
 
@@ -82,6 +83,6 @@ def cast_afresh(embedded: Embedded, folder: Path) -> object:
     folder.mkdir()
     with embedded_servers(folder) as other:
         state = f"sqlite:///{folder / 'state.db'}"
-        settings = {"FHIR__URL": other.fhir_url, "STATE__URL": state, "WORKER__WINDOW": "10000"}
-        embedded.run("run", "--once", "--strict", **settings, code=0)
+        settings = {"FHIR__URL": other.fhir_url, "STATE__URL": state, "STATE__CONNECTION_STRING": ""}
+        embedded.run("run", "--once", "--strict", **settings, WORKER__WINDOW="10000", code=0)
         return content(other.store)

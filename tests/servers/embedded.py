@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from dicomcast.demo.fhir_store import FhirStore
 from dicomcast.demo.serve import serve
 from tests.faults import Faults
 from tests.harness import SYSTEM, dataset
+from tests.servers.azurite import Tables
 
 __all__ = ["COMMAND", "Embedded", "Finished", "Running", "embedded_servers", "silent_port", "until"]
 
@@ -95,6 +96,8 @@ class Embedded:
     fhir_options: dict[str, Any] = field(default_factory=dict)
     dicom_url: str = ""
     fhir_url: str = ""
+    tables: Tables | None = None  # where the state is kept, if not in a file
+    outside: dict[str, str] = field(default_factory=dict)  # variables of a process that are no settings
     dicom: Faults = field(init=False)
     fhir: Faults = field(init=False)
     _processes: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -127,18 +130,24 @@ class Embedded:
             "PATIENT__SYSTEM": SYSTEM,
             "STATE__URL": f"sqlite:///{self.state}",
             "WORKER__RETRY_BUDGET": "0s",
+            **(self.tables.settings if self.tables else {}),
             **settings,
         }
-        return {"PATH": os.environ["PATH"], **{f"DICOMCAST_{name}": value for name, value in told.items() if value}}
+        ours = {f"DICOMCAST_{name}": value for name, value in told.items() if value}
+        return {"PATH": os.environ["PATH"], **self.outside, **ours}
 
     def start(self, *arguments: str | Path, **settings: str) -> Running:
         """Start the command and do not wait for it."""
+        return self.launch(arguments, self.environ(**settings))
+
+    def launch(self, arguments: Sequence[str | Path], environ: Mapping[str, str]) -> Running:
+        """The same with variables that somebody else thought out."""
         log = self.folder / f"stderr-{len(self._processes)}.txt"
         with log.open("w") as err:
             process = subprocess.Popen(
                 [COMMAND, *arguments],
                 cwd=self.folder,
-                env=self.environ(**settings),
+                env=environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=err,
@@ -172,8 +181,24 @@ class Embedded:
     @property
     def cursor(self) -> tuple[int, int]:
         """(sequence, revision) of the checkpoint; zeros while there is none."""
+        if self.tables is not None:
+            head = self.tables.head
+            return (head.cursor["sequence"], head.revision) if head and head.cursor else (0, 0)
         found = self.query("SELECT sequence, revision FROM checkpoint")
         return (found[0][0], found[0][1]) if found else (0, 0)
+
+    @property
+    def epoch(self) -> int:
+        """That of the lease; 0 while there is none."""
+        if self.tables is not None:
+            head = self.tables.head
+            return head.lease["epoch"] if head and head.lease else 0
+        return max((row[0] for row in self.query("SELECT epoch FROM lease")), default=0)
+
+    @property
+    def parked(self) -> int:
+        """How many studies are parked."""
+        return len(self.query("SELECT * FROM parked") if self.tables is None else self.tables.parked)
 
     def studies(self) -> dict[str, dict[str, Any]]:
         """The ImagingStudies by StudyInstanceUID."""

@@ -14,7 +14,7 @@ import pytest
 
 from dicomcast.errors import CursorMoved, LeaseLost, StateError
 from dicomcast.model import Checkpoint, Cursor, Lease, Stage, StudyKey
-from dicomcast.state import StateStore, open_store
+from dicomcast.state import StateStore
 from tests.stores import BACKENDS, MINUTE, NOW, SHARED, key, row
 
 CURSOR = Cursor(7, "2026-01-01T11:59:59.1234567Z", {"api": "v2", "seen": [[1, "a"], [2, "ü"]], "deep": {"x": None}})
@@ -32,11 +32,12 @@ Opener = Callable[[], StateStore]
 @pytest.fixture
 async def opener(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     """Opens connections to one store, closed at the end."""
-    url = BACKENDS[request.param].url(tmp_path)
+    backend = BACKENDS[request.param]
+    server = request.getfixturevalue(backend.server) if backend.server else ""
     async with AsyncExitStack() as stack:
 
         def connect() -> StateStore:
-            store = open_store(url)
+            store = backend.open(tmp_path, server)
             stack.push_async_callback(store.close)
             return store
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -18,10 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from dicomcast.errors import CursorMoved, LeaseLost
 from dicomcast.model import Checkpoint, Cursor, Lease, Parked
-from dicomcast.state import StateStore, open_store
+from dicomcast.state import StateStore
 from tests.stores import BACKENDS, MINUTE, NOW, Backend, key, row
 
-FEED = "https://archive.test"
 UIDS = ("1", "2", "3")
 
 _T = TypeVar("_T")
@@ -38,6 +38,7 @@ due_times = st.integers(-3, 3)
 class Model:
     """What a store has to remember, and when it has to refuse."""
 
+    feed: str
     cursor: Cursor | None = None
     revision: int = 0
     lease: Lease | None = None
@@ -61,7 +62,7 @@ class Model:
         held = self.lease
         if held is None or held.owner == owner or held.expires_at <= now:
             epoch = 1 if held is None else held.epoch + (held.owner != owner)
-            self.lease = Lease(FEED, owner, epoch, now + MINUTE)
+            self.lease = Lease(self.feed, owner, epoch, now + MINUTE)
         assert self.lease is not None
         return self.lease
 
@@ -70,20 +71,22 @@ class Contention(RuleBasedStateMachine):
     """Two owners, each with a connection, the checkpoint that it knows, and the lease that it believes in."""
 
     backend: Backend
+    server: str
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.model = Model()
+        self.feed = f"https://archive.test/{uuid4()}"
+        self.model = Model(self.feed)
         self.now = NOW
         self.stores = {"a": self.connect()}
         self.stores["b"] = self.connect() if self.backend.shared else self.stores["a"]
-        self.known = {owner: Checkpoint(FEED, None) for owner in self.stores}
+        self.known = {owner: Checkpoint(self.feed, None) for owner in self.stores}
         self.leases: dict[str, Lease] = {}
 
     def connect(self) -> StateStore:
-        return open_store(self.backend.url(Path(self.folder.name)))
+        return self.backend.open(Path(self.folder.name), self.server)
 
     def do(self, work: Awaitable[_T]) -> _T:
         async def wait() -> _T:
@@ -105,7 +108,7 @@ class Contention(RuleBasedStateMachine):
     @rule(owner=owners)
     def take(self, owner: str) -> None:
         """Take or prolong the lease, or hear who has it."""
-        lease = self.do(self.stores[owner].acquire(FEED, owner, self.now, MINUTE))
+        lease = self.do(self.stores[owner].acquire(self.feed, owner, self.now, MINUTE))
         assert lease == self.model.acquire(owner, self.now)
         if lease.owner == owner:
             self.leases[owner] = lease
@@ -118,14 +121,14 @@ class Contention(RuleBasedStateMachine):
             return
         self.do(self.stores[owner].release(mine))
         if held is not None and (held.owner, held.epoch) == (owner, mine.epoch):
-            found = self.do(self.stores[owner].lease(FEED))
+            found = self.do(self.stores[owner].lease(self.feed))
             assert found is not None and found.expires_at < NOW
             self.model.lease = found
 
     @rule(owner=owners)
     def look(self, owner: str) -> None:
         """Load the checkpoint anew, as after a start."""
-        self.known[owner] = self.do(self.stores[owner].load(FEED))
+        self.known[owner] = self.do(self.stores[owner].load(self.feed))
 
     @rule(owner=owners, outcome=settled, due=due_times, fenced=st.booleans(), step=st.integers(-2, 5))
     def settle_a_window(self, owner: str, outcome: dict[str, int | None], due: int, fenced: bool, step: int) -> None:
@@ -149,7 +152,7 @@ class Contention(RuleBasedStateMachine):
         epoch = self.epoch(owner) if fenced else None
         refusal = self.model.refusal(epoch)
         with expected(refusal):
-            self.do(self.stores[owner].settle(FEED, parked=parked, resolved=map_keys(resolved), epoch=epoch))
+            self.do(self.stores[owner].settle(self.feed, parked=parked, resolved=map_keys(resolved), epoch=epoch))
         if refusal is None:
             self.model.write(parked, resolved)
 
@@ -159,7 +162,7 @@ class Contention(RuleBasedStateMachine):
         epoch = self.epoch(owner) if fenced else None
         refusal = self.model.refusal(epoch)
         with expected(refusal):
-            self.do(self.stores[owner].record(FEED, seen, epoch=epoch))
+            self.do(self.stores[owner].record(self.feed, seen, epoch=epoch))
         if refusal is None:
             held = {**self.model.inventory, **seen}
             self.model.inventory = {uid: mark for uid, mark in held.items() if mark is not None}
@@ -171,9 +174,9 @@ class Contention(RuleBasedStateMachine):
         refusal = self.model.refusal(epoch)
         with expected(refusal):
             if on:
-                self.do(store.enlist(FEED, map_keys(sorted(uids)), epoch=epoch))
+                self.do(store.enlist(self.feed, map_keys(sorted(uids)), epoch=epoch))
             else:
-                self.do(store.delist(FEED, map_keys(sorted(uids)) or None, epoch=epoch))
+                self.do(store.delist(self.feed, map_keys(sorted(uids)) or None, epoch=epoch))
         if refusal is None:
             self.model.backfill = self.model.backfill | uids if on else self.model.backfill - uids if uids else set()
 
@@ -183,14 +186,14 @@ class Contention(RuleBasedStateMachine):
         """A new process, which knows nothing."""
         self.do(self.stores[owner].close())
         self.stores[owner] = self.connect()
-        self.known[owner] = Checkpoint(FEED, None)
+        self.known[owner] = Checkpoint(self.feed, None)
         self.leases.pop(owner, None)
 
     @rule(owner=owners, minutes=due_times, limit=st.integers(1, 3))
     def what_is_due(self, owner: str, minutes: int, limit: int) -> None:
         """The rows whose time has come, in that order."""
         moment = NOW + minutes * MINUTE
-        due = self.do(self.stores[owner].due(FEED, moment, limit))
+        due = self.do(self.stores[owner].due(self.feed, moment, limit))
         times = [
             one.next_attempt for one in self.model.rows.values() if one.next_attempt and one.next_attempt <= moment
         ]
@@ -201,14 +204,14 @@ class Contention(RuleBasedStateMachine):
     def both_see_what_was_written(self) -> None:
         """Whoever looks sees the same, and it is what the model says."""
         for store in self.stores.values():
-            found = self.do(store.load(FEED))
+            found = self.do(store.load(self.feed))
             assert (found.cursor, found.revision) == (self.model.cursor, self.model.revision)
-            assert {one.key.study_uid: one for one in self.do(store.parked(FEED))} == self.model.rows
-            assert self.do(store.lease(FEED)) == self.model.lease
-            assert {one.study_uid for one in self.do(store.enlisted(FEED))} == self.model.backfill
-            assert self.do(store.count_enlisted(FEED)) == len(self.model.backfill)
-            assert self.do(store.fingerprints(FEED, UIDS)) == self.model.inventory
-            assert self.do(store.inventory(FEED, "1", 1)) == sorted(self.model.inventory.keys() - {"1"})[:1]
+            assert {one.key.study_uid: one for one in self.do(store.parked(self.feed))} == self.model.rows
+            assert self.do(store.lease(self.feed)) == self.model.lease
+            assert {one.study_uid for one in self.do(store.enlisted(self.feed))} == self.model.backfill
+            assert self.do(store.count_enlisted(self.feed)) == len(self.model.backfill)
+            assert self.do(store.fingerprints(self.feed, UIDS)) == self.model.inventory
+            assert self.do(store.inventory(self.feed, "1", 1)) == sorted(self.model.inventory.keys() - {"1"})[:1]
 
     def epoch(self, owner: str) -> int:
         return self.leases[owner].epoch if owner in self.leases else 0
@@ -227,10 +230,13 @@ def expected(refusal: type[Exception] | None) -> contextlib.AbstractContextManag
     return contextlib.nullcontext() if refusal is None else pytest.raises(refusal)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_two_owners_contend(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if one.server else ()) for name, one in BACKENDS.items()]
+)
+def test_two_owners_contend(name: str, request: pytest.FixtureRequest) -> None:
     """Any sequence of take-overs, stale checkpoints, restarts and operators' hands, against a model in memory."""
-    machine = type("Machine", (Contention,), {"backend": BACKENDS[name]})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=settings().max_examples // 2, stateful_step_count=30)
-    )
+    backend = BACKENDS[name]
+    server = request.getfixturevalue(backend.server) if backend.server else ""
+    machine = type("Machine", (Contention,), {"backend": backend, "server": server})
+    examples = settings().max_examples // (8 if backend.server else 2)  # one over HTTP takes half a minute for twenty
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))

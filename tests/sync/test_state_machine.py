@@ -11,13 +11,15 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dicomcast.errors import DicomCastError
+from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint
-from tests.harness import CT, SR, Harness
+from tests.harness import CT, SR, SYSTEM, Harness
 from tests.trouble import Crash, Trouble, Troubled
 
 STUDIES = ["1.2", "1.3"]
@@ -89,10 +91,11 @@ class Sync(RuleBasedStateMachine):
         api=st.sampled_from(["v1", "v2", "orthanc", "dicomweb"]),
         window=st.sampled_from([1, 3, 2500]),
         server=st.sampled_from(SERVERS),
+        most=st.sampled_from([None, 0, 1, 2, 3]),
     )
-    def begin(self, api: str, window: int, server: dict[str, Any]) -> None:
+    def begin(self, api: str, window: int, server: dict[str, Any], most: int | None) -> None:
         async def make() -> Troubles:
-            return Troubles(api=api, window=window, **server)
+            return Troubles(api=api, window=window, rules=Rules(SYSTEM, most_listed=most), **server)
 
         self.server = server
         self.harness = self.run(make())
@@ -174,7 +177,7 @@ class Sync(RuleBasedStateMachine):
         async def take_over() -> None:
             self.time_passes(10)
             self.archive_changes(meanwhile)  # so that the successor knows more
-            rival = Harness(api=stalled.api, window=stalled.window, rival_of=stalled)
+            rival = Harness(api=stalled.api, window=stalled.window, rules=stalled.rules, rival_of=stalled)
             await rival.drain()
             stalled.tenure.expire()
             self.stalled = True
@@ -295,7 +298,7 @@ class Sync(RuleBasedStateMachine):
             await harness.synchronizer.retry_parked()
         assert await harness.state.parked(harness.feed.source) == []
 
-        fresh = Harness(api=harness.api, **self.server)
+        fresh = Harness(api=harness.api, rules=harness.rules, **self.server)
         fresh.archive, fresh.dicom_app, fresh.now = harness.archive, harness.dicom_app, harness.now
         fresh.restart()
         await fresh.open()
@@ -345,3 +348,23 @@ def _content_of(json: bytes) -> dict[str, Any]:
 
 TestSync = Sync.TestCase
 TestSync.settings = settings(settings.get_profile("quick"), max_examples=30, stateful_step_count=25)
+
+
+@pytest.mark.parametrize("request_number", range(8))
+async def test_a_crash_between_the_batches_of_a_study(request_number: int) -> None:
+    """On a server without transactions a process may die after any request: the next mends what is done in part, such
+    as a Patient of whom there is no study yet."""
+    harness = Troubles(transactions=False)
+    harness.put("1.2", "1.2.1", "1.2.1.1", PatientID="P1", StudyDate="20240101")
+    await harness.cast()
+    harness.put("1.2", "1.2.1", "1.2.1.1", PatientID="P2", StudyDate="20240101")
+    harness.put("1.3", "1.3.1", "1.3.1.1", PatientID="P1", StudyDate="20240102")
+    harness.trouble.kind, harness.trouble.peer, harness.trouble.countdown = "crash after", "fhir", request_number
+    with pytest.raises(Crash):
+        await harness.cast()
+    harness.restart()
+    await harness.cast()
+    await harness.writes_nothing("1.2", "1.3")
+    subjects = {one["identifier"][0]["value"]: one["subject"]["identifier"]["value"] for one in harness.studies()}
+    assert subjects == {"urn:oid:1.2": "P2", "urn:oid:1.3": "P1"}
+    await harness.close()

@@ -50,6 +50,7 @@ def test_rows_are_counted_by_whether_they_live() -> None:
     backlog = Backlog.of(AT_TEN, AT_TEN, iter(rows))
     assert (backlog.parked, backlog.dead, backlog.oldest) == (2, 1, NOW - 9 * MINUTE)
     assert backlog.oldest_seconds(NOW) == 540
+    assert sum(backlog.reasons.values()) == 3
     assert Backlog.of(AT_TEN, AT_TEN, []).oldest_seconds(NOW) is None
 
 
@@ -137,6 +138,28 @@ def test_one_that_stands_by_knows_of_no_lag() -> None:
     vitals.enter(Phase.STANDBY, "another worker is active")
     assert vitals.lag_seconds(NOW + 90 * MINUTE) is None
     assert vitals.backlog is None
+
+
+# --- The trend ---
+
+
+def test_a_sample_says_how_it_was() -> None:
+    """Starting, active and standing by are no trouble; blocked is, and so is a peer in trouble."""
+    for phase in Phase:
+        vitals = Vitals(phase=phase, started=NOW, polled_at=NOW - MINUTE)
+        vitals.report.outcomes[Outcome.CREATED] = 3
+        vitals.sample(NOW)
+        (sample,) = vitals.trend.samples
+        assert (sample.well, sample.studies) == (phase is not Phase.BLOCKED, 3)
+        assert sample.lag == (60 if phase is Phase.BLOCKED else None)
+
+
+def test_the_last_deeds_are_kept() -> None:
+    """Newest first, and only so many."""
+    vitals = Vitals()
+    for number in range(20):
+        vitals.did("window", {Outcome.CREATED: number})
+    assert [deed.outcomes[Outcome.CREATED] for deed in vitals.deeds] == [19, 18, 17, 16, 15, 14]
 
 
 # --- Phase and report ---
