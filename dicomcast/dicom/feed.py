@@ -73,7 +73,7 @@ class Feed(Protocol):
         """
 
     async def partitions(self) -> list[str]:
-        """The partitions of the archive; [""] if it has none."""
+        """The partitions of the archive; [""] where it knows no such thing."""
 
     def studies(self, partition: str, size: int) -> AsyncIterator[Sequence[str]]:
         """The StudyInstanceUIDs of all studies of a partition, in pages of at most `size`; one may come twice.
