@@ -79,12 +79,14 @@ def test_killed_and_begun_again(embedded: Embedded) -> None:
     running.signal(SIGKILL)
     running.finish()
     left = len(embedded.query("SELECT * FROM backfill"))
+    assert embedded.run("status", "--json", code=0).json["backfill_left"] == left
     read = len([one for one in embedded.dicom.requests if one.endswith("/metadata")])
     ended = embedded.run("backfill", "--json", WORKER__LEASE="1s", code=0)
     assert ended.json["settled_before"] == 8 - left
     assert ended.json["created"] + ended.json["unchanged"] == left
     assert f"all 8 studies are settled ({8 - left} settled before): " in ended.err
     assert len([one for one in embedded.dicom.requests if one.endswith("/metadata")]) == read + left
+    assert embedded.run("status", "--json", code=0).json["backfill_left"] is None
     assert len(embedded.studies()) == 8 and idle_versions(embedded.store) == []
     assert embedded.query("SELECT * FROM backfill") == []
 

@@ -13,10 +13,11 @@ from dicomcast.app import App
 from dicomcast.backfill import Backfill
 from dicomcast.errors import Retriable
 from dicomcast.identity import study_id
+from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint, Outcome, StudyKey
 from tests.feeds import KINDS, fill, harness_of, instances, scripted, study_reads
 from tests.filling import Killed, backfill, everything, partitioned, worked
-from tests.harness import DICOM_URL, Harness
+from tests.harness import DICOM_URL, SYSTEM, Harness
 from tests.history import idle_versions
 from tests.scripted import Scripted, bundle_of
 from tests.trouble import Crash
@@ -296,4 +297,27 @@ async def test_a_name_that_is_no_uid_is_parked() -> None:
     assert work.progress.outcomes == {Outcome.CREATED: 2, Outcome.PARKED: 1}
     (row,) = harness.state.rows()
     assert (row.key.study_uid, row.reason) == ("", "entry-not-understood")
+    await harness.close()
+
+
+async def test_a_study_that_is_too_large_to_be_listed() -> None:
+    """Read ahead, it is known by its counts; what others wrote on one of its instances keeps that one listed."""
+    harness = Scripted()
+    for study, count in (("1.2", 3), ("1.3", 3), ("1.4", 1)):
+        for number in range(count):
+            harness.put(study, f"{study}.1", f"{study}.1.{number}")
+    await backfill(harness)
+    marked = next(one for one in harness.studies() if one["identifier"][0]["value"] == "urn:oid:1.2")
+    marked["series"][0]["instance"][2]["extension"] = [{"url": "https://viewer.test/key", "valueBoolean": True}]
+    harness.store.put(marked)
+    harness.rules = Rules(SYSTEM, most_listed=2)
+    harness.restart()
+    assert (await backfill(harness)).progress.outcomes == {Outcome.UPDATED: 2, Outcome.UNCHANGED: 1}
+    series = {one["identifier"][0]["value"][8:]: one["series"][0] for one in harness.studies()}
+    assert {uid: (one["numberOfInstances"], len(one.get("instance", []))) for uid, one in series.items()} == {
+        "1.2": (3, 1),
+        "1.3": (3, 0),
+        "1.4": (1, 1),
+    }
+    assert series["1.2"]["instance"] == [marked["series"][0]["instance"][2]]
     await harness.close()
