@@ -127,11 +127,12 @@ def test_beside_a_worker(embedded: Embedded) -> None:
     assert running.finish().code == 0
 
 
+@pytest.mark.long
 def test_a_peer_that_stays_away(embedded: Embedded) -> None:
     """With --max-duration it ends with 75, and nothing is lost."""
     fill(embedded, 2)
     embedded.fhir.always(Fault(503), on="POST")
-    embedded.run("backfill", "--max-duration", "2s", code=75, WORKER__POLL_INTERVAL="1s")
+    embedded.run("backfill", "--max-duration", "8s", code=75, WORKER__POLL_INTERVAL="1s")
     assert embedded.studies() == {}
     embedded.fhir.heal()
     assert embedded.run("backfill", "--json", code=0).json["created"] == 2
