@@ -27,6 +27,8 @@ __all__ = ["http_date", "issue_codes", "outcome_codes", "refusal", "retry_after"
 
 # A wait between two tries never exceeds this, whatever a peer asks for.
 _LONGEST_WAIT = 300.0
+# RFC 6749 §5.2 and those that extend it.
+_ERROR = re.compile(r"[a-z]+(_[a-z]+)+")
 # issue.code is a code, and issue.expression a path, before a function whose arguments may be values. What else
 # servers put there may tell of a patient.
 _CODE = re.compile(r"[a-z]+(-[a-z]+)*")
@@ -34,15 +36,24 @@ _PATH = re.compile(r"([A-Z]\w*(?:\[\d+\])?(?:\.[a-z]\w*(?:\[\d+\])?)+)(\.\w+\(.*
 
 
 def refusal(
-    status: int, said: str, *, peer: str, codes: tuple[str, ...] = (), after: float | None = None
+    status: int,
+    said: str,
+    *,
+    peer: str,
+    codes: tuple[str, ...] = (),
+    after: float | None = None,
+    advice: str = "",
 ) -> DicomCastError | None:
-    """What a status code means for what to do next, None if all is well: the one place that tells them apart."""
+    """What a status code means for what to do next, None if all is well: the one place that tells them apart.
+
+    `advice` is what the credentials have to say where they are refused.
+    """
     match status:
         case status if 200 <= status < 300:
             return None
         case 401 | 403:
-            said = f"{said}: check DICOMCAST_{peer.upper()}__AUTH, and the role that it has there"
-            return Unauthorized(said, peer=peer, status=status)
+            advice = advice or f"check DICOMCAST_{peer.upper()}__AUTH, and the role that it has there"
+            return Unauthorized(f"{said}: {advice}", peer=peer, status=status)
         case 404 | 410:
             return NotFound(said, reason="not-found", peer=peer, status=status, codes=codes)
         case 409 | 412:
@@ -77,13 +88,17 @@ def http_date(value: str) -> datetime | None:
 
 
 def issue_codes(content: bytes) -> tuple[str, ...]:
-    """`issue.code` and `issue.expression` of an OperationOutcome, as an answer has it."""
-    if b"OperationOutcome" not in content:
+    """`issue.code` and `issue.expression` of an OperationOutcome, or the `error` of OAuth2, as an answer has it."""
+    if b"OperationOutcome" not in content and b'"error"' not in content:
         return ()
     try:
-        return outcome_codes(orjson.loads(content))
+        said = orjson.loads(content)
     except ValueError:
         return ()
+    refused = said.get("error") if isinstance(said, dict) else None
+    if isinstance(refused, str) and _ERROR.fullmatch(refused):
+        return (refused,)
+    return outcome_codes(said)
 
 
 def outcome_codes(outcome: Any) -> tuple[str, ...]:

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from dicomcast.auth import BearerToken, basic, readable_on_the_way
+from dicomcast.auth import credentials
 from dicomcast.casting import Caster
 from dicomcast.dicom.azure import AzureFeed
 from dicomcast.dicom.feed import Feed
@@ -23,9 +22,6 @@ from dicomcast.identity import canonical
 from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint, Cursor, MissingId
 from dicomcast.settings import (
-    Auth,
-    BasicAuth,
-    BearerAuth,
     DicomSettings,
     FhirSettings,
     MappingSettings,
@@ -37,11 +33,9 @@ from dicomcast.settings import (
 from dicomcast.state import StateStore, TableAccess, open_store
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
+from dicomcast.tls import readable_on_the_way
 from dicomcast.together import STUDIES, Together
 from dicomcast.vitals import Vitals
-
-if TYPE_CHECKING:
-    import httpx
 
 __all__ = ["App", "build", "rules"]
 
@@ -178,25 +172,17 @@ def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:
 def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
     # A DICOM service's version is chosen here, and so is no part of its URL.
     url = canonical(group.url) if isinstance(group, DicomSettings) and group.kind == "azure" else group.url
-    if group.auth.kind != "none" and readable_on_the_way(url):
-        said = f"credentials go over plain http, where others can read them; use https (DICOMCAST_{peer.upper()}__URL)"
-        _log.warning("credentials.unprotected", peer=peer, server=url, error=said)
+    for name, to in (("URL", url), ("AUTH__TOKEN_URL", getattr(group.auth, "token_url", ""))):
+        if group.auth.kind != "none" and readable_on_the_way(to):
+            setting = f"DICOMCAST_{peer.upper()}__{name}"
+            said = f"credentials go over plain http, where others can read them; use https ({setting})"
+            _log.warning("credentials.unprotected", peer=peer, server=to, error=said)
     return Http(
         peer,
         url,
-        auth=_auth(group.auth),
+        credentials=credentials(group.auth, peer, url),
         tls=group.tls.files,
         timeout=group.timeout,
         budget=settings.worker.retry_budget,
         concurrency=2 * settings.worker.concurrency,  # a study may read some instances at once
     )
-
-
-def _auth(auth: Auth) -> httpx.Auth | None:
-    match auth:
-        case BasicAuth():
-            return basic(auth.username, auth.password.get_secret_value())
-        case BearerAuth():
-            return BearerToken(auth.token.get_secret_value())
-        case _:
-            return None

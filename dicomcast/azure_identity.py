@@ -5,37 +5,21 @@ azure-identity is the extra `azure`, and is imported only where it is asked for.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from dicomcast.errors import ConfigError
+from dicomcast.extras import extra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from azure.core.credentials import TokenCredential
 
-__all__ = ["Identity", "azure_credential", "extra_azure"]
+__all__ = ["Identity", "azure_credential"]
 
 Identity = Literal["auto", "managed", "workload", "cli"]
 
 # In seconds. The identity endpoint is near; and we wait and try again ourselves, where an operator sees it.
 _PATIENCE: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 1}
-
-
-@contextmanager
-def extra_azure(setting: str) -> Iterator[None]:
-    """Around the imports of Azure's libraries: what is missing is told by the extra that brings it.
-
-    Raises:
-        ConfigError: `setting` needs packages that are not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise ConfigError(
-            f"{setting} needs more packages ({error.name} is missing): pip install '.[azure]' in a clone"
-        ) from None
 
 
 def azure_credential(setting: str, identity: Identity = "auto", client_id: str | None = None) -> TokenCredential:
@@ -47,13 +31,15 @@ def azure_credential(setting: str, identity: Identity = "auto", client_id: str |
     Raises:
         ConfigError: the extra is not installed, or the environment lacks what `workload` needs.
     """
-    with extra_azure(setting):
+    with extra("azure", setting):
         from azure.identity import (
             AzureCliCredential,
             DefaultAzureCredential,
             ManagedIdentityCredential,
             WorkloadIdentityCredential,
         )
+    for library in ("azure", "msal"):  # What they log repeats what servers say; errors are told by ours.
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     match identity:
         case "managed":
             return ManagedIdentityCredential(client_id=client_id, **_PATIENCE)

@@ -13,19 +13,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import orjson
 import tenacity
 
 from dicomcast.answers import http_date, issue_codes, refusal, retry_after
-from dicomcast.errors import Conflict, DicomCastError, NotItself, Rejected, Retriable, Stumbled, Unreachable
+from dicomcast.errors import Conflict, DicomCastError, LeaseLost, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
 from dicomcast.tls import Files, introduce, trusting
 
-__all__ = ["Answer", "Http", "dump_json", "parse_json", "wait_before_retry"]
+__all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -48,11 +48,36 @@ class Answer:
         return http_date(self.headers.get("date", ""))
 
 
+class Credentials(Protocol):
+    """What proves to a peer who we are: a header Authorization, which may have to be fetched, and renewed."""
+
+    async def header(self) -> str:
+        """The header for the next request.
+
+        Raises:
+            Unreachable: there is none at present, which passes.
+            Unauthorized: whoever issues it refuses us.
+        """
+
+    async def renewed(self, refused: str) -> str:
+        """Another header than one that was refused (401), "" if there is none; it raises the same."""
+
+    def advice(self, status: int) -> str:
+        """What to look at where they are refused (401, 403), "" if there is nothing particular."""
+
+    async def described(self) -> str:
+        """What can be said of them to an operator; it raises the same."""
+
+    async def close(self) -> None:
+        """Let go of what they need."""
+
+
 class Http:
     """A peer: requests relative to `base_url`, retried within `budget`, for as long as nobody says `stop`.
 
     The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
-    `trouble` says why it gives no usable answers at present, "" while it does.
+    `trouble` says why it gives no usable answers at present, "" while it does. `settings` is how the names of its
+    settings begin, by default with the peer's.
     """
 
     def __init__(
@@ -60,7 +85,8 @@ class Http:
         peer: str,
         base_url: str,
         *,
-        auth: httpx.Auth | None = None,
+        credentials: Credentials | None = None,
+        settings: str = "",
         tls: Files = _PUBLIC,
         timeout: timedelta = timedelta(seconds=60),
         budget: timedelta = timedelta(minutes=2),
@@ -69,11 +95,13 @@ class Http:
     ) -> None:
         self.peer = peer
         self.base_url = base_url
+        self.credentials = credentials
         self.requests = 0
         self.retries = 0
         self.trouble = ""
         self._away_since = 0.0
         self._met = False
+        self._settings = settings or f"{peer.upper()}__"
         self._tls = tls
         self._timeout = timeout.total_seconds()
         self._budget = budget.total_seconds()
@@ -81,7 +109,6 @@ class Http:
         self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
-            auth=auth,
             verify=_verify(tls) if transport is None else True,
             timeout=self._timeout,
             transport=transport,
@@ -91,6 +118,8 @@ class Http:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+        if self.credentials is not None:
+            await self.credentials.close()
 
     def give_up(self) -> None:
         """From now on a request is tried once: somebody wants us to stop."""
@@ -149,6 +178,9 @@ class Http:
             request = self._client.build_request(method, url, params=params, content=content, headers=headers)
         except httpx.InvalidURL:
             raise Rejected(f"{self.peer}: the address is not a URL", reason="bad-url", peer=self.peer) from None
+        if not self.is_ours(url):
+            said = f"{self.peer}: the address is on another host, which must not get our credentials"
+            raise Rejected(said, reason="foreign-link", peer=self.peer)
         return await retrying(self._send, request, end, shown or request.url.path, fence)
 
     async def rest(self, seconds: float) -> None:
@@ -170,12 +202,11 @@ class Http:
     async def _send(self, request: httpx.Request, end: float, shown: str, fence: Callable[[], object] | None) -> Answer:
         async with self._limiter.slot():
             await self._leave_alone(end)
-            if fence is not None:
-                fence()
             began = _now()
-            self.requests += 1
             try:
-                answer = self._translate(await self._exchange(request), f"{request.method} {shown}")
+                answer = self._translate(await self._authorized(request, fence), f"{request.method} {shown}")
+            except LeaseLost:
+                raise
             except DicomCastError as error:
                 self._note(error, began)
                 raise
@@ -200,20 +231,34 @@ class Http:
                 raise Retriable(said, peer=self.peer, status=429, retry_after=pause)
             await self._sleep(pause)
 
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+    async def _authorized(self, request: httpx.Request, fence: Callable[[], object] | None) -> httpx.Response:
+        """Send it with our credentials; where these are refused, which did nothing, once more with renewed ones."""
+        if self.credentials is None:
+            return await self._exchange(request, fence)
+        request.headers["Authorization"] = header = await self.credentials.header()
+        response = await self._exchange(request, fence)
+        if response.status_code == 401 and (renewed := await self.credentials.renewed(header)):
+            request.headers["Authorization"] = renewed
+            response = await self._exchange(request, fence)
+        return response
+
+    async def _exchange(self, request: httpx.Request, fence: Callable[[], object] | None) -> httpx.Response:
+        if fence is not None:
+            fence()
+        self.requests += 1
         try:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
             async with asyncio.timeout(self._timeout):
                 return await self._client.send(request)
         except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:  # httpx lets some of TLS's own errors through
             if isinstance(error, _UNSENT) or refused_at(error):
-                why = obstacle(error, self.peer, self._tls)
+                why = obstacle(error, self._settings, self._tls)
                 said = f"{self.peer} at {self.base_url} cannot be reached: {why}"
                 raise Unreachable(said, peer=self.peer) from None
             # The text of an httpx error may hold the URL; its class says all that is needed.
             said = f"{self.peer} at {self.base_url} does not answer ({type(error).__name__})"
             if isinstance(error, _CUT) and not self._met:
-                said += supposed(self.peer, self.base_url, self._tls)
+                said += supposed(self._settings, self.base_url, self._tls)
             raise Retriable(said, peer=self.peer) from None
 
     def _translate(self, response: httpx.Response, shown: str) -> Answer:
@@ -223,9 +268,12 @@ class Http:
         codes = () if response.is_success else issue_codes(response.content)
         said = f"{self.peer} answered {response.status_code} to {shown}"
         said += f" ({', '.join(codes)})" if codes else ""
-        said += told_by_proxy(response.content, self.peer) if response.status_code == 400 else ""
+        said += told_by_proxy(response.content, self._settings) if response.status_code == 400 else ""
         after = retry_after(headers.get("retry-after", ""), answer.date)
-        error = refusal(response.status_code, said, peer=self.peer, codes=codes, after=after)
+        advice = ""
+        if response.status_code in (401, 403) and self.credentials is not None:
+            advice = self.credentials.advice(response.status_code)
+        error = refusal(response.status_code, said, peer=self.peer, codes=codes, after=after, advice=advice)
         if error is not None:
             raise error
         self._limiter.answered()

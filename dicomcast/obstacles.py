@@ -33,10 +33,10 @@ _WANTS_TLS = re.compile(rb"plain HTTP|HTTP request to an HTTPS|requires TLS", re
 _WANTS_CERTIFICATE = re.compile(rb"No required SSL certificate|SSL certificate error", re.IGNORECASE)
 
 
-def obstacle(error: BaseException, peer: str, files: Files) -> str:
-    """Why no connection came about, told from what httpx hides below its own error."""
+def obstacle(error: BaseException, settings: str, files: Files) -> str:
+    """Why no connection came about, told from what httpx hides below its own error; `settings` is such as `FHIR__`."""
     what, setting = _obstacle(error, files)
-    return f"{what} ({_setting(peer, setting)})"
+    return f"{what} ({_setting(settings, setting)})"
 
 
 def _obstacle(error: BaseException, files: Files) -> tuple[str, str]:
@@ -109,20 +109,20 @@ def refused_at(error: BaseException) -> bool:
     return any(isinstance(cause, ssl.SSLError) and _REFUSED.search(_openssl(str(cause))) for cause in _causes(error))
 
 
-def supposed(peer: str, url: str, files: Files) -> str:
+def supposed(settings: str, url: str, files: Files) -> str:
     """What is likely where a peer that never answered hangs up: servers that give no reason when TLS is amiss."""
     if url.lower().startswith("http:"):
-        return f"; is it https? ({_setting(peer, 'URL')})"
+        return f"; is it https? ({_setting(settings, 'URL')})"
     wanted = "accept our client certificate" if files.certificate else "want a client certificate"
-    return f"; does it {wanted}? ({_setting(peer, 'TLS__CERT_FILE')})"
+    return f"; does it {wanted}? ({_setting(settings, 'TLS__CERT_FILE')})"
 
 
-def told_by_proxy(content: bytes, peer: str) -> str:
+def told_by_proxy(content: bytes, settings: str) -> str:
     """What a page that comes with 400 says about TLS, "" if it says nothing about it."""
     if _WANTS_TLS.search(content):
-        return f"; it wants https ({_setting(peer, 'URL')})"
+        return f"; it wants https ({_setting(settings, 'URL')})"
     if _WANTS_CERTIFICATE.search(content):
-        return f"; it wants a client certificate that it knows ({_setting(peer, 'TLS__CERT_FILE')})"
+        return f"; it wants a client certificate that it knows ({_setting(settings, 'TLS__CERT_FILE')})"
     return ""
 
 
@@ -133,5 +133,5 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _setting(peer: str, name: str) -> str:
-    return f"DICOMCAST_{peer.upper()}__{name}"
+def _setting(settings: str, name: str) -> str:
+    return f"DICOMCAST_{settings}{name}"

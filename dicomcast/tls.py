@@ -11,11 +11,24 @@ import re
 import ssl
 import stat
 from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
-__all__ = ["Files", "check_certificates", "check_key", "introduce", "trusting"]
+__all__ = [
+    "Files",
+    "check_alone",
+    "check_certificates",
+    "check_key",
+    "introduce",
+    "read_pem",
+    "readable_on_the_way",
+    "trusting",
+]
 
 _CERTIFICATE = re.compile(rb"-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----")
 _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----")
+_LOCKED = re.compile(rb"-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+_PASSPHRASE = "has a passphrase; write it without one (openssl pkey), and let nobody else read the file"
 # The second and third are of keys of another kind, such as RSA for a certificate of an elliptic curve.
 _MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 # What editors put in front of text: OpenSSL does not see the first certificate behind it, or sees none at all.
@@ -56,7 +69,7 @@ class _Encrypted(Exception):
 
 def check_certificates(path: str) -> None:
     """Raise a ValueError that says what is wrong with a file of certificates."""
-    if not _CERTIFICATE.search(_pem(path)):
+    if not _CERTIFICATE.search(read_pem(path)):
         raise ValueError("there is no certificate in it; name a PEM file, which has -----BEGIN CERTIFICATE----- in it")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
@@ -71,7 +84,7 @@ def check_certificates(path: str) -> None:
 def check_key(certificate: str, key: str | None) -> None:
     """Raise a ValueError that says what is wrong with the private key of a certificate that was checked."""
     where = "in it" if key else "in TLS__CERT_FILE"
-    if not _KEY.search(_pem(key or certificate)):
+    if not _KEY.search(read_pem(key or certificate)):
         raise ValueError(
             f"there is no private key {where}; name the PEM file that has -----BEGIN PRIVATE KEY----- in it"
         )
@@ -79,7 +92,7 @@ def check_key(certificate: str, key: str | None) -> None:
     try:
         introduce(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), certificate, key)
     except _Encrypted:
-        problem = "has a passphrase; write it without one (openssl pkey), and let nobody else read the file"
+        problem = _PASSPHRASE
     except ssl.SSLError as error:
         problem = f"or its certificate cannot be used ({error.reason or 'damaged'}); export both anew"
         if error.reason in _MISMATCH:
@@ -88,7 +101,16 @@ def check_key(certificate: str, key: str | None) -> None:
         raise ValueError(f"the private key {where} {problem}")
 
 
-def _pem(path: str) -> bytes:
+def check_alone(path: str) -> None:
+    """Raise a ValueError that says what is wrong with a private key that goes without a certificate."""
+    content = read_pem(path)
+    if not _KEY.search(content):
+        raise ValueError("there is no private key in it; name a PEM file, which has -----BEGIN PRIVATE KEY----- in it")
+    if _LOCKED.search(content):
+        raise ValueError(f"the private key {_PASSPHRASE}")
+
+
+def read_pem(path: str) -> bytes:
     """What is in a file that may be PEM, or a ValueError that says why it is not."""
     if "-----BEGIN" in path:
         raise ValueError("write the path of the file, not what is in it")
@@ -110,3 +132,14 @@ def _pem(path: str) -> bytes:
     if problem:
         raise ValueError(problem)
     return content
+
+
+def readable_on_the_way(url: str) -> bool:
+    """Whether others can read what is sent to this address: it has no TLS, and leaves this machine."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    try:
+        here = ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost" or host.endswith(".localhost")  # RFC 6761 §6.3
+    return address.scheme == "http" and not here

@@ -24,6 +24,7 @@ from dicomcast import telemetry
 from dicomcast.app import build
 from dicomcast.dicom import files
 from dicomcast.errors import ConfigError, Conflict
+from dicomcast.extras import extra
 from dicomcast.http import Http, dump_json, parse_json
 from dicomcast.mapping.tags import tag
 from dicomcast.settings import load_settings
@@ -80,13 +81,11 @@ def _is_dicom(path: Path) -> bool:
 
 @contextmanager
 def _servers() -> Iterator[_Servers]:
-    try:
+    with extra("demo", "the demo"):
         from dicomcast.demo.archive import Archive
         from dicomcast.demo.dicom_service import dicom_service
         from dicomcast.demo.fhir_server import fhir_server
         from dicomcast.demo.serve import serve
-    except ImportError as error:
-        raise ConfigError(f"the demo needs more packages ({error.name}): pip install '.[demo]' in a clone") from None
     with serve(dicom_service(Archive())) as dicom, serve(fhir_server()) as fhir:
         yield _Servers(dicom, f"{fhir}/fhir")
 

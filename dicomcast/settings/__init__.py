@@ -5,7 +5,15 @@
 these over the TOML file. The descriptions below are the reference page (docs/reference/settings.md).
 """
 
-from dicomcast.settings.auth import Auth, BasicAuth, BearerAuth, NoAuth
+from dicomcast.settings.auth import (
+    Auth,
+    AzureAuth,
+    BasicAuth,
+    BearerAuth,
+    ClientCredentialsAuth,
+    NoAuth,
+    SmartBackendAuth,
+)
 from dicomcast.settings.groups import (
     HealthSettings,
     LogSettings,
@@ -30,8 +38,10 @@ from dicomcast.settings.values import Start
 __all__ = [
     "KNOWN",
     "Auth",
+    "AzureAuth",
     "BasicAuth",
     "BearerAuth",
+    "ClientCredentialsAuth",
     "DicomSettings",
     "FhirSettings",
     "HealthSettings",
@@ -43,6 +53,7 @@ __all__ = [
     "PatientSettings",
     "Setting",
     "Settings",
+    "SmartBackendAuth",
     "Start",
     "StateSettings",
     "WorkerSettings",

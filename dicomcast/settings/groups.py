@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from dicomcast.durations import parse_duration
-from dicomcast.settings.auth import Group
+from dicomcast.settings.group import Group
 from dicomcast.settings.values import (
     Address,
     ClientId,

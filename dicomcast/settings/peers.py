@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dicomcast.durations import parse_duration
-from dicomcast.settings.auth import Auth, Group, NoAuth
+from dicomcast.settings.auth import Auth, NoAuth
+from dicomcast.settings.group import Group
 from dicomcast.settings.tls import Tls, TlsFiles
 from dicomcast.settings.values import Duration, HttpUrl, Timeout, between
 

@@ -73,8 +73,8 @@ def variables(model: type[BaseModel], prefix: str = PREFIX, *, optional: bool = 
         ]
         inner = [variables(kind, variable + DELIMITER, optional=optional or len(groups) > 1) for kind in groups]
         for leaf in (leaf for group in inner for leaf in group.values()):
-            first = found.get(leaf.name)  # members of a union share their discriminator
-            found[leaf.name] = replace(first, written=f"{first.written}, {leaf.written}") if first else leaf
+            first = found.get(leaf.name)  # members of a union share their discriminator, and more
+            found[leaf.name] = _either(first, leaf) if first else leaf
         if not groups:
             siblings = {other: (prefix + other).upper() for other in model.model_fields}
             found[variable] = Variable(
@@ -88,9 +88,14 @@ def variables(model: type[BaseModel], prefix: str = PREFIX, *, optional: bool = 
     return found
 
 
-def _is_secret(annotation: object) -> bool:
-    """Whether a field holds a secret, or nothing."""
-    return any(kind is SecretStr or SecretStr in get_args(kind) for kind in (annotation, *get_args(annotation)))
+def _either(first: Variable, other: Variable) -> Variable:
+    """One variable that two members of a union have; where it is written the same way it is the same thing."""
+    return first if first.written == other.written else replace(first, written=f"{first.written}, {other.written}")
+
+
+def _is_secret(kind: object) -> bool:
+    """Whether a field holds a secret, or may hold one."""
+    return kind is SecretStr or any(_is_secret(getattr(one, "__origin__", one)) for one in get_args(kind))
 
 
 def _written(field: FieldInfo) -> str:

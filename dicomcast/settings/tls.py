@@ -1,4 +1,4 @@
-"""The group TLS of each peer: files that have to be there, be PEM and fit together before anything is started."""
+"""The group TLS of a peer or its token endpoint: files that are there, are PEM and fit, before anything is started."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from dicomcast.settings.auth import Group
+from dicomcast.settings.group import Group
 from dicomcast.settings.values import Written
 from dicomcast.tls import Files, check_certificates, check_key
 
-__all__ = ["Tls", "TlsFiles"]
+__all__ = ["Certificates", "Tls", "TlsFiles"]
 
 
 def _certificates(path: str) -> str:
@@ -59,10 +59,11 @@ class TlsFiles(Group):
 
 
 def _over_https(tls: TlsFiles, known: ValidationInfo) -> TlsFiles:
-    if tls != TlsFiles() and urlsplit(known.data.get("url", "")).scheme == "http":
+    url = known.data.get("url", known.data.get("token_url", ""))
+    if tls != TlsFiles() and urlsplit(url).scheme == "http":
         raise ValueError("it does nothing, since the URL is http://; write https:// there, or remove it")
     return tls
 
 
-# Behind the `url` of a peer, which it is held against.
+# Behind the URL of a peer or of its token endpoint, which it is held against.
 Tls = Annotated[TlsFiles, AfterValidator(_over_https)]

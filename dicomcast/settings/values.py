@@ -24,6 +24,7 @@ __all__ = [
     "ClientId",
     "ConnectionString",
     "Duration",
+    "ExactUrl",
     "Extras",
     "HttpUrl",
     "IdentifierValue",
@@ -38,6 +39,7 @@ __all__ = [
     "Token",
     "Uri",
     "UserName",
+    "Words",
     "Written",
     "Zone",
     "between",
@@ -65,7 +67,7 @@ def _http_url(text: str) -> str:
         raise ValueError("take user name and password out of the URL and set them with AUTH__KIND=basic")
     if "?" in text or "#" in text:
         raise ValueError("take the query (?…) and the fragment (#…) out of the URL")
-    return text.rstrip("/")
+    return text
 
 
 def _absolute_uri(text: str) -> str:
@@ -168,7 +170,8 @@ def between(shortest: str, longest: str) -> Any:  # as pydantic types its Field:
 
 
 Address = Annotated[str, Field(pattern=r"^[0-9A-Za-z.:-]+$"), Written("an IP address or a host name")]
-HttpUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
+ExactUrl = Annotated[str, AfterValidator(_http_url), Written("an http or https URL")]
+HttpUrl = Annotated[ExactUrl, AfterValidator(lambda url: url.rstrip("/"))]
 Uri = Annotated[str, AfterValidator(_absolute_uri), Written("an absolute URI")]
 IdentifierValue = Annotated[
     str, Field(pattern=r"^[^\s\x00-\x1f]+( [^\s\x00-\x1f]+)*$"), Written("a text, such as `UNKNOWN`")
@@ -190,10 +193,11 @@ ConnectionString = Annotated[SecretStr, AfterValidator(_connection_string), Writ
 TablePrefix = Annotated[
     str, Field(pattern=r"^([A-Za-z][0-9A-Za-z]{0,39})?$"), Written("letters and digits, a letter first, at most 40")
 ]
-ClientId = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]+$"), Written("the client id of an identity")]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Written("a duration, such as `30s` or `1h30m`")]
 Timeout = Annotated[Duration, between("1s", "1h")]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+ClientId = Annotated[str, Field(pattern=r"^[!-~]+$"), Written("a name without blanks")]
+Words = Annotated[str, Field(pattern=r"^[!-~]+( [!-~]+)*$"), Written("a text without blanks at its ends")]
 UserName = Annotated[str, Field(pattern=r"^[^:\x00-\x1f]+$"), Written("a name without a colon")]  # RFC 7617
 Password = Annotated[SecretStr, Field(min_length=1), Written("a secret")]
 Token = Annotated[SecretStr, AfterValidator(_token), Written("a secret")]

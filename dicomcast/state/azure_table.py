@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from dicomcast.azure_identity import azure_credential, extra_azure
+from dicomcast.azure_identity import azure_credential
 from dicomcast.errors import StateError, StateRefused
+from dicomcast.extras import extra
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient
@@ -129,7 +130,7 @@ def connect(where: str, *, connection_string: str, table: str, client_id: str) -
     Raises:
         ConfigError: the packages are not installed.
     """
-    with extra_azure("STATE__URL: azure-tables"):
+    with extra("azure", "STATE__URL: azure-tables"):
         from azure.data.tables import TableClient
     credential = None if connection_string else azure_credential("STATE__URL", client_id=client_id or None)
     options: dict[str, Any] = {

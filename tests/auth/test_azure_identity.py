@@ -6,9 +6,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 
+from dicomcast.auth import credentials as made
 from dicomcast.azure_identity import azure_credential
-from dicomcast.errors import ConfigError
+from dicomcast.errors import ConfigError, Unauthorized, Unreachable
+from dicomcast.settings.auth import AzureAuth
+from tests.servers.embedded import silent_port
 from tests.servers.identity import IdentityEndpoint, identity_endpoint
 
 SCOPE = "https://dicom.healthcareapis.azure.com/.default"
@@ -47,7 +51,74 @@ def test_the_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     with pytest.raises(ConfigError) as caught:
         azure_credential("FHIR__AUTH__KIND", "managed")
-    said = (
-        "DICOMCAST_FHIR__AUTH__KIND needs more packages (azure.identity is missing): pip install '.[azure]' in a clone"
-    )
+    said = "DICOMCAST_FHIR__AUTH__KIND needs more packages (azure.identity): pip install '.[azure]' in a clone"
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("peer", "settings", "resource"),
+    [
+        ("dicom", {}, "https://dicom.healthcareapis.azure.com"),
+        ("fhir", {}, "https://w-f.fhir.azurehealthcareapis.com"),
+        ("fhir", {"audience": "https://elsewhere.example/"}, "https://elsewhere.example"),
+        ("dicom", {"scope": "api://gateway/.default"}, "api://gateway"),
+    ],
+)
+async def test_the_audience(endpoint: IdentityEndpoint, peer: str, settings: dict[str, str], resource: str) -> None:
+    """That of Azure's DICOM service is another than its URL, that of a FHIR service is its URL; both can be set."""
+    auth = AzureAuth(identity="managed", **settings)
+    credentials = made(auth, peer, f"https://w-{peer[0]}.{peer}.azurehealthcareapis.com")
+    assert credentials is not None and await credentials.header() == f"Bearer {endpoint.token}"
+    assert [one["resource"] for one in endpoint.asked] == [resource]
+    assert f"the scope {resource}/.default" in await credentials.described()
+    role = "DICOM Data Reader" if peer == "dicom" else "FHIR Data Contributor"
+    assert credentials.advice(403).startswith(f"the role {role} is missing there; the token was asked for the scope ")
+
+
+async def test_a_token_that_was_refused_is_asked_for_anew(endpoint: IdentityEndpoint) -> None:
+    """azure-identity would hand out the same again."""
+    credentials = made(AzureAuth(identity="managed"), "fhir", "https://f.example")
+    assert credentials is not None
+    first = await credentials.header()
+    assert await credentials.header() == first and len(endpoint.asked) == 1
+    endpoint.token = "another"
+    assert await credentials.renewed(first) == "Bearer another"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
+async def test_the_identity_endpoint_has_none(
+    endpoint: IdentityEndpoint, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether the identity is missing or late to come, it is waited for; the answer's text is not repeated."""
+    endpoint.status = status
+    credentials = made(AzureAuth(identity="managed"), "fhir", "https://f.example")
+    assert credentials is not None
+    with pytest.raises(Unreachable) as caught:
+        await credentials.header()
+    said = "Azure has no identity for this process, or not yet (DICOMCAST_FHIR__AUTH__IDENTITY)"
+    assert str(caught.value) == f"no token for fhir: {said}"
+    assert "Delegated" not in caplog.text
+
+
+async def test_entra_id_refuses_the_application(endpoint: IdentityEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has to act: the number that Entra ID gives is told, and no more of what it says."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientAuthenticationError("AADSTS500011: The resource principal named s3same was not found")
+
+    monkeypatch.setattr("azure.identity.ManagedIdentityCredential.get_token", refuse)
+    credentials = made(AzureAuth(identity="managed"), "fhir", "https://f.example")
+    assert credentials is not None
+    with pytest.raises(Unauthorized, match=r"Azure refuses a token for the scope .* \(AADSTS500011\): check") as caught:
+        await credentials.header()
+    assert "s3same" not in str(caught.value)
+
+
+async def test_azure_does_not_answer(endpoint: IdentityEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is waited for."""
+    with silent_port() as port:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{port}/msi/token")
+        credentials = made(AzureAuth(identity="managed"), "fhir", "https://f.example")
+        assert credentials is not None
+        with pytest.raises(Unreachable, match="^no token for fhir: Azure "):
+            await credentials.header()

@@ -107,9 +107,13 @@ def test_what_is_printed_is_what_the_code_prints(row: list[str]) -> None:
     assert_printed(row[0])
 
 
-@pytest.mark.parametrize("row", cells(PAGES["docs/how-to/tls.md"], "What the errors mean"), ids=lambda row: row[0][:40])
-def test_what_is_printed_about_tls(row: list[str]) -> None:
-    """The same for the tables of that page, whose exit codes stand above them."""
+@pytest.mark.parametrize(
+    "row",
+    [row for page in ("credentials", "tls") for row in cells(PAGES[f"docs/how-to/{page}.md"], "What the errors mean")],
+    ids=lambda row: row[0][:40],
+)
+def test_what_is_printed_about_the_way_to_a_peer(row: list[str]) -> None:
+    """The same for the tables of these pages, whose exit codes stand above them."""
     assert_printed(row[0])
 
 
@@ -126,7 +130,7 @@ def assert_printed(shapes: str) -> None:
     """Whether each of the sentences is in the code, but for what `…` stands for."""
     said = [text for tree in TREES for text in constants(tree)]
     for shape in re.findall(r"`([^`]+)`", shapes):
-        for words in filter(None, (part.strip(" ():;,") for part in re.split(r"…|\b401\b", shape))):
+        for words in filter(None, (part.strip(" ():;,") for part in re.split(r"…|\b40[13]\b", shape))):
             assert any(words in text for text in said), f"nothing prints {words!r}"
 
 

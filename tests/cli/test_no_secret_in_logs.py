@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
@@ -15,6 +15,7 @@ from tests.faults import Fault, answer, outcome, refuse
 from tests.servers import free_port
 from tests.servers.embedded import Embedded, Finished, embedded_servers, until
 from tests.servers.guard import basic_header, guarded
+from tests.servers.oauth import CLIENT, SECRET, Keeper, token_server, wanting_tokens
 from tests.servers.pki import Pki
 
 USER, PASSWORD, TOKEN = "dicomcast", "s3same:öffne-dich", "eyJ0b2tlbiI6InMzc2FtZSJ9.s3same"
@@ -124,6 +125,32 @@ def test_a_server_that_is_not_trusted(tmp_path: Path, pki: Pki) -> None:
             assert untold(site, ended)
             assert not any(line in ended.err for line in client.read_text().splitlines() if line)
         assert site.dicom.callers + site.fhir.callers == []
+
+
+def test_secrets_of_an_oauth2_client(tmp_path: Path) -> None:
+    """Its secret, and the tokens that it gets for it, whether they are taken, refused or not to be had."""
+    with token_server() as issuer:
+        keeper = Keeper({"/fhir": "fhir", "/": "dicom"})
+        with embedded_servers(tmp_path, front=wanting_tokens(issuer, keeper)) as site:
+            site.put("1.2.3")
+            oauth = {"KIND": "client-credentials", "TOKEN_URL": issuer.endpoint, "CLIENT_ID": CLIENT}
+            given = settings(oauth | {"CLIENT_SECRET": SECRET}) | {
+                "DICOM__AUTH__SCOPE": "dicom",
+                "FHIR__AUTH__SCOPE": "fhir",
+            }
+            ended = [site.run("run", "--once", **given, code=0)]
+            ended += [site.run(*command, **given, code=0) for command in (["status"], ["config"])]
+            keeper.role = "another"
+            ended.append(site.run("run", "--once", **given, code=77))
+            keeper.audiences = {"/": "another"}
+            ended.append(site.run("run", "--once", **given, code=77))
+            ended.append(site.run("run", "--once", **given | {"DICOM__AUTH__CLIENT_SECRET": f"{SECRET}!"}, code=77))
+            issuer.faults.always(answer(f"<html>{SECRET}</html>".encode(), kind="text/html"))
+            ended.append(site.run("run", "--once", **given, code=75))
+        said = "".join(one.out + one.err for one in ended)
+        assert untold(site, *ended) and "invalid_client" in said and "the role" in said
+        parts = {part for token in issuer.issued for part in token.split(".")[1:]}
+        assert len(issuer.issued) > 6 and not any(part in said for part in (*parts, SECRET, quote_plus(SECRET)))
 
 
 def test_secrets_in_the_place_of_others(embedded: Embedded, pki: Pki) -> None:

@@ -28,8 +28,8 @@ def test_basic_auth() -> None:
 @pytest.mark.parametrize(
     ("auth", "said"),
     [
-        ({"KIND": "digest"}, ["KIND: write none, basic, bearer"]),
-        ({"TOKEN": "sesame"}, ["KIND is not set: write none, basic, bearer"]),
+        ({"KIND": "digest"}, ["KIND: write none, basic, bearer, client-credentials, smart-backend, azure"]),
+        ({"TOKEN": "sesame"}, ["KIND is not set: write none, basic, bearer, client-credentials, smart-backend, azure"]),
         (
             {"KIND": "none", "TOKEN": "sesame"},
             ["TOKEN: it does not go with the chosen KIND; remove it, or choose another"],

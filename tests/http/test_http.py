@@ -12,7 +12,8 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from dicomcast.auth import BearerToken, basic
+from dicomcast.auth.advice import Asked
+from dicomcast.auth.given import Basic, BearerToken
 from dicomcast.errors import (
     Conflict,
     DicomCastError,
@@ -110,7 +111,7 @@ async def test_redirects_are_never_followed(status: int, target: str) -> None:
         asked.append(str(request.url))
         return httpx.Response(status, headers={"Location": target})
 
-    async with peer(handler, auth=BearerToken("token")) as http:
+    async with peer(handler, credentials=BearerToken("token", Asked("fhir", ""))) as http:
         with pytest.raises(Retriable):
             await http.request("GET", "metadata")
     assert asked == [f"{BASE}/metadata"]
@@ -124,8 +125,8 @@ async def test_credentials_are_sent() -> None:
         sent.append(request.headers["Authorization"])
         return httpx.Response(200)
 
-    for auth in (BearerToken("abc.def"), basic("user", "päss:word")):
-        async with peer(handler, auth=auth) as http:
+    for auth in (BearerToken("abc.def", Asked("fhir", "")), Basic("user", "päss:word")):
+        async with peer(handler, credentials=auth) as http:
             await http.request("GET", "metadata")
     assert sent == ["Bearer abc.def", "Basic dXNlcjpww6Rzczp3b3Jk"]
 

@@ -8,6 +8,7 @@ import ssl
 import httpx
 import pytest
 
+from dicomcast.auth.given import Basic
 from dicomcast.errors import Rejected, Retriable, Unreachable
 from dicomcast.http import Http
 from tests.answers import peer, refused
@@ -34,6 +35,22 @@ async def test_the_same_origin_however_it_is_spelt(url: str, ours: bool) -> None
     http = Http("fhir", "https://fhir.test/fhir")
     assert http.is_ours(url) is ours
     await http.close()
+
+
+async def test_no_credentials_for_another_origin() -> None:
+    """Whoever asks for an address elsewhere, nothing is sent there."""
+    asked: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200)
+
+    async with peer(handler, credentials=Basic("user", "sesame")) as http:
+        for url in ("https://evil.test/fhir", "//evil.test", "http://fhir.test:81/fhir"):
+            with pytest.raises(Rejected, match="on another host, which must not get our credentials"):
+                await http.request("GET", url)
+        await http.request("GET", "http://fhir.test/elsewhere")
+    assert [str(request.url) for request in asked] == ["http://fhir.test/elsewhere"]
 
 
 def distrust(code: int, message: str) -> ssl.SSLCertVerificationError:

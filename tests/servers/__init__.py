@@ -27,6 +27,7 @@ __all__ = [
     "node",
     "require",
     "running",
+    "sekmet_that_wants_tokens",
     "skip",
     "stop",
 ]
@@ -50,7 +51,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _sekmet(port: int, folder: Path, *, absolute: bool = False) -> list[str]:
+def _sekmet(port: int, folder: Path, *, absolute: bool = False, more: str = "") -> list[str]:
     (folder / "settings.yaml").write_text(
         f"""\
 base_url: http://127.0.0.1:{port}/fhir
@@ -61,7 +62,7 @@ log_inbound: false
 validation: {{inbound: strict}}
 simulator: {{enabled: false}}
 server_behaviour: {{absolute_references: {str(absolute).lower()}}}
-"""
+{more}"""
     )
     return [str(_BIN / "sekmet"), "serve", "--host", "127.0.0.1", "--port", str(port)]
 
@@ -101,6 +102,16 @@ def skip(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def sekmet_that_wants_tokens(public_key: Path, client: str, secret: str, lifetime: int) -> Server:
+    """SEKMET with its own OAuth2 server, where a client is registered by its key, and another one by a secret."""
+    clients = (
+        f"[{{client_id: {client}, public_key_path: {public_key}}}, "
+        f"{{client_id: {client}-by-secret, client_secret: {secret}}}]"
+    )
+    more = f"server_auth: {{types: [smart], token_lifetime: {lifetime}, smart_clients: {clients}}}\n"
+    return Server("sekmet-oauth2", _INSTALLED_SEKMET, partial(_sekmet, more=more), _CONFIGURED)
 
 
 @contextmanager
