@@ -35,12 +35,13 @@ test: $(VENV)/.dev ## Run the tests (real servers too, where they are installed:
 test-long: $(VENV)/.dev ## Run the tests that take long: foreign FHIR servers, crashes, TLS, whole jobs on a real Orthanc, benchmarks in small.
 	$(BIN)/pytest -n auto -m long
 
-check: $(VENV)/.dev ## Lint, types, import contracts, generated docs.
+check: $(VENV)/.dev ## Lint, types, import contracts, generated pages and tables.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python tools/extract.py --check
 
 servers: tests/servers/medplum/node_modules/.installed tests/servers/azurite/node_modules/.installed ## Install the foreign servers that the tests run against.
 	@PATH="$$PATH:/usr/sbin" command -v Orthanc >/dev/null || echo "Orthanc comes from the system (Debian: apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-python gcc libc6-dev openssl)"
@@ -66,8 +67,9 @@ soak: $(VENV)/.dev ## The property tests, and the command killed and paused at r
 		tests/core/test_junk.py tests/core/test_mutations.py tests/core/test_order.py \
 		tests/cli/test_crash.py tests/cli/test_two_workers.py
 
-docs: $(VENV)/.dev ## Write the generated pages.
+docs: $(VENV)/.dev ## Write the generated pages, and the tables that are pydicom's.
 	$(BIN)/python docs/generate.py
+	$(BIN)/python tools/extract.py
 
 format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff format .

@@ -116,7 +116,12 @@ async def build(
         stack.push_async_callback(store.close)
         feed = _feed(settings.dicom, dicom, store)
         tenure = Tenure(store, feed.source, ttl=settings.worker.lease, clock=_now)
-        fhir = FhirServer(server, version=settings.fhir.version, fence=lambda: tenure.epoch)
+        fhir = FhirServer(
+            server,
+            version=settings.fhir.version,
+            fence=lambda: tenure.epoch,
+            search_lag=settings.fhir.search_lag,
+        )
         if dry_run is not None:
             fhir = DryRunServer(server, dry_run, version=settings.fhir.version)
         vitals = Vitals(source=feed.source, peers=(dicom, server))

@@ -32,11 +32,11 @@ from dicomcast.http import wait_before_retry
 from dicomcast.identity import origin_of, owns, study_id
 from dicomcast.locks import Locks
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.patient import patient
+from dicomcast.mapping.patient import identified, patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
-from dicomcast.merge import Draft, Links, draft, merge_study
+from dicomcast.merge import Draft, Links, draft, hung_on, merge_study
 from dicomcast.model import Issue, MissingId, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
@@ -168,10 +168,9 @@ class Caster:
         found = set()
         for delta in deltas:
             metadata = next((one.metadata for one in delta.instances.values() if one.metadata is not None), None)
-            desired = patient(Dataset(metadata), self._rules, delta.key.study_uid) if metadata else None
-            if desired is not None:
-                found.add(identifier_of(desired))
-        return found
+            if metadata:
+                found.add(identifier_of(identified(Dataset(metadata), self._rules, delta.key.study_uid)))
+        return found - {("", "")}
 
     async def _cast_alone(self, delta: StudyDelta, complete: bool, writer: Writer) -> Outcome:
         """Two partitions may hold a study of the same UID, and want the same resource."""
@@ -301,23 +300,21 @@ class Caster:
         """
         rules = self._fhir.version.rules(self._rules)
         links = Links(None, endpoint_reference, self._feed.base_url(key.partition), self._fhir.base_url)
+        study = merge_study(existing, content, key, rules, links, study_id(key))
         if content.speaker is None and existing is not None:
             left = await self._patients.leave(existing, key)
             if owns(key, existing):
                 return [*left, Write(Method.DELETE, existing, version=version_of(existing))]
-            emptied = merge_study(existing, content, key, rules, links, study_id(key))
-            return [*left, self._write_study(existing, emptied, key, matched)]
+            return [*left, self._write_study(existing, study, key, matched)]
         writes: list[Write] = []
         after: list[Write] = []
         if desired is not None:
-            provisional = merge_study(existing, content, key, rules, links, study_id(key))
-            subject, people, odd = await self._patients.resolve(desired, provisional.get("started", ""), key)
+            subject, people, odd = await self._patients.resolve(desired, study.get("started", ""), key)
             content.issues += odd
             writes, after = [one for one in people if one.new], [one for one in people if not one.new]
-            links = replace(links, subject=subject)
+            study = hung_on(subject, study, links.base)
             if existing is not None and not leads_to(existing.get("subject"), subject["reference"], links.base):
                 writes = [*writes, *await self._patients.leave(existing, key)]
-        study = merge_study(existing, content, key, rules, links, study_id(key))
         if existing is None or not self._fhir.says_the_same(study, existing):
             writes.append(self._write_study(existing, study, key, matched))
         return [*writes, *after]

@@ -5,8 +5,11 @@ Everybody else knows resources in the shape of R4: what comes and goes is transl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -52,12 +55,24 @@ class FhirServer:
     """A FHIR server. `open()` first: it learns what the server can, and which version of FHIR it speaks.
 
     `version` is the number of the version that it has to speak, `auto` for any that we know. `fence` is called
-    before each sending of a write, and raises where we may not write.
+    before each sending of a write, and raises where we may not write. Searches may miss for `search_lag` what was
+    written, also by a process before this one; so they are not made sooner.
     """
 
-    def __init__(self, http: Http, *, version: str = "auto", fence: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        http: Http,
+        *,
+        version: str = "auto",
+        fence: Callable[[], object] | None = None,
+        search_lag: timedelta = timedelta(0),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._http = http
         self._fence = fence
+        self._lag = search_lag.total_seconds()
+        self._sleep = sleep
+        self._wrote = time.monotonic()
         self._wanted = version
         self.version: Version = R4
         self.capabilities = Capabilities("", transaction=False, update_create=frozenset())
@@ -153,6 +168,8 @@ class FhirServer:
         Raises:
             Rejected: the server does not give all of them.
         """
+        if (late := self._wrote + self._lag - time.monotonic()) > 0:
+            await self._sleep(late)
         page = await self._first_page(kind, query, _PAGE)
         # Some servers have no links to a next page: what they say there is goes on one page then.
         there_are = page.get("total")
@@ -230,9 +247,12 @@ class FhirServer:
             Rejected: the server will not have them.
         """
         writes = self.outgoing(writes)
-        if self.capabilities.transaction:
-            return await self._post(transaction(writes))
-        return [written for one in batches(writes) for written in await self._post(one)]
+        try:
+            if self.capabilities.transaction:
+                return await self._post(transaction(writes))
+            return [written for one in batches(writes) for written in await self._post(one)]
+        finally:
+            self._wrote = time.monotonic()
 
     async def _post(self, bundle: JSON) -> list[Written]:
         try:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 
 import httpx
@@ -292,10 +294,16 @@ def wait_before_retry(state: tenacity.RetryCallState) -> float:
     return max(asked or 0.0, jitter)
 
 
-def _verify(tls: Files) -> ssl.SSLContext | bool:
+@lru_cache(maxsize=1)
+def _trusting_public_cas(*_where: str | None) -> ssl.SSLContext:
+    """One context for both peers: to load the public CAs takes longer than to ask a feed that has nothing new."""
+    return httpx.create_ssl_context()
+
+
+def _verify(tls: Files) -> ssl.SSLContext:
     """How a server's certificate is verified, which it always is."""
-    if tls == Files():
-        return True
+    if tls == _PUBLIC:
+        return _trusting_public_cas(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     context = trusting(tls.ca) if tls.ca else httpx.create_ssl_context()
     if tls.certificate:
         introduce(context, tls.certificate, tls.key)

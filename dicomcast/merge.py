@@ -29,7 +29,7 @@ from dicomcast.model import Extra, Instance, InstanceKey, Issue, Severity, Study
 from dicomcast.ours import lay_study_over
 from dicomcast.overlay import leads_to, listed, overlay, settle
 
-__all__ = ["Draft", "Links", "draft", "merge_study"]
+__all__ = ["Draft", "Links", "draft", "hung_on", "merge_study"]
 
 
 @dataclass(slots=True)
@@ -237,9 +237,18 @@ def merge_study(
     }
     if owned:
         derived |= {"status": "available", "meta": _meta(study.get("meta"), links.source)}
-    if links.subject is not None:
-        derived["subject"] = _subject(study.get("subject"), links.subject, links.base)
-    return without_empty(study | derived)
+    study = without_empty(study | derived)
+    return study if links.subject is None else hung_on(links.subject, study, links.base)
+
+
+def hung_on(subject: JSON, study: JSON, base: str) -> JSON:
+    """The study with this `subject`: servers add a display to a reference, so what it refers to decides whether it
+    changed."""
+    before: Any = study.get("subject")
+    if leads_to(before, subject["reference"], base):
+        said = {name: settle(before.get(name), value) for name, value in subject.items() if name != "reference"}
+        subject = {**before, **said}
+    return study | {"subject": subject}
 
 
 def _with_endpoint(element: JSON, links: Links) -> list[Any]:
@@ -258,14 +267,6 @@ def _meta(meta: Any, source: str) -> JSON:
     """`meta.source` stays while it names the same archive: a change of API version is no change of owner."""
     before = meta if isinstance(meta, dict) else {}
     return before if origin_of({"meta": before}) == origin(source) else sourced(before, source)
-
-
-def _subject(before: Any, subject: JSON, base: str) -> JSON:
-    """Servers add a display to a reference; what it refers to decides whether it changed."""
-    if not leads_to(before, subject["reference"], base):
-        return subject
-    said = {name: settle(before.get(name), value) for name, value in subject.items() if name != "reference"}
-    return {**before, **said}
 
 
 def _lay_series_over(one: _Series, rules: Rules, mark: Links) -> JSON:

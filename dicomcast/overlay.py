@@ -29,6 +29,8 @@ def overlay(existing: JSON, desired: JSON, owned: Collection[str]) -> JSON:
 
     An extension of the object itself is owned by its URL.
     """
+    if existing.keys().isdisjoint(desired) and existing.keys().isdisjoint(("extension", *owned)):
+        return existing | desired  # nothing of ours stands there yet
     extensions = existing.get("extension")
     if isinstance(extensions, list):
         ours = {*owned, *(one["url"] for one in desired.get("extension", []))}

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from dicomcast.app import App
 from dicomcast.errors import (
@@ -308,6 +307,8 @@ class Worker:
         if once:
             await self._drain(checkpoint)
             return
+        from apscheduler.schedulers.asyncio import AsyncIOScheduler  # here, since a run that ends needs none
+
         scheduler = AsyncIOScheduler(timezone=UTC)
         scheduler.add_job(self._poke, "interval", seconds=self._poll_interval, coalesce=True, misfire_grace_time=None)
         scheduler.start()

@@ -79,6 +79,7 @@ class Harness:
 
     budget = timedelta(0)  # how long a request is retried
     start: str | int = "beginning"  # where a first run starts
+    search_lag = timedelta(0)  # how long searches are said to miss what was written
     count: Callable[[Outcome], None] = staticmethod(lambda _: None)  # hears of each study that was cast
     note: Callable[[Issue], None] = staticmethod(lambda _: None)  # hears of each issue
 
@@ -143,7 +144,9 @@ class Harness:
         self.dicom = Http("dicom", base, transport=dated, budget=self.budget)
         self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget)
         self.feed = self._feed()
-        self.fhir = FhirServer(self.server, fence=lambda: self.tenure.epoch)
+        self.fhir = FhirServer(
+            self.server, fence=lambda: self.tenure.epoch, search_lag=self.search_lag, sleep=self.let_pass
+        )
         passed = lambda: asyncio.get_running_loop().time()  # noqa: E731  # which is virtual in some tests
         self.tenure = _Tenure(
             self.state, self.feed.source, ttl=timedelta(minutes=1), clock=lambda: self.now, passed=passed
@@ -164,6 +167,10 @@ class Harness:
     def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         """What stands between the client and a peer; a test may put something there."""
         return transport
+
+    async def let_pass(self, seconds: float) -> None:
+        """Searches find everything after so long."""
+        self.fhir_app.state.index.catch_up()
 
     async def open(self) -> Checkpoint:
         await self.tenure.take()

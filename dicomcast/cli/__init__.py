@@ -8,32 +8,65 @@ stdout is data, stderr is logs and progress. Exit codes: 0 done, 1 done but some
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import dicomcast
-from dicomcast.cli import demo, inspect, map, parked, run
 from dicomcast.errors import DicomCastError
 from dicomcast.telemetry import whereabouts
 
 __all__ = ["app", "main"]
 
+# Where each command stands, in the order in which they are listed.
+_COMMANDS = {
+    "run": "run:run",
+    "replay": "run:replay",
+    "status": "inspect:status",
+    "parked": "parked:app",
+    "map": "map:map_files",
+    "config": "inspect:config",
+    "demo": "demo:demo",
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands that are imported when they are asked for: to load all of them takes longer than many a run."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, attribute = _COMMANDS[name].partition(":")
+        found = getattr(import_module(f"{__name__}.{module}"), attribute)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
+            found.command(name)(function)
+        return get_command(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands()  # type: ignore[assignment]  # nothing is added to it
+
+
 app = typer.Typer(
     name="dicomcast",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("replay")(run.replay)
-app.command("status")(inspect.status)
-app.add_typer(parked.app, name="parked")
-app.command("map")(map.map_files)
-app.command("config")(inspect.config)
-app.command("demo")(demo.demo)
 
 
 def _print_version(wanted: bool) -> None:

@@ -17,7 +17,6 @@ from dicomcast.app import build
 from dicomcast.cli.uids import study_uid
 from dicomcast.durations import parse_duration
 from dicomcast.errors import ConfigError
-from dicomcast.health import serve_health
 from dicomcast.parking import undropped
 from dicomcast.settings import Settings, load_settings
 from dicomcast.vitals import Report
@@ -105,15 +104,9 @@ def _seconds(duration: timedelta | None) -> float | None:
     return duration.total_seconds() if duration is not None else None
 
 
-def _spare_the_collector() -> None:
-    """Metadata are many small objects that live for a window: looking for cycles among them took most of the time."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     settings = load_settings()
-    _spare_the_collector()
+    gc.freeze()
     telemetry.configure(settings.log.level, settings.log.format)
     report, parked, caught_up = asyncio.run(_work(settings, job, dry_run=dry_run))
     told = str(report)
@@ -140,6 +133,8 @@ async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report,
     async with build(settings, dry_run=_show if dry_run else None) as app:
         with ExitStack() as stack:
             if settings.health.port is not None and job.tail and not dry_run:
+                from dicomcast.health import serve_health  # here, since a CronJob's runs have no port
+
                 try:
                     stack.enter_context(serve_health(app.vitals, settings.health.address, settings.health.port))
                 except ConfigError:

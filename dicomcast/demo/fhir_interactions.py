@@ -50,10 +50,13 @@ class _Entry:
 class Interactions:
     """All of them keep referential integrity: nothing may refer to what is not there."""
 
-    def __init__(self, store: FhirStore, version: str, *, update_create: bool = True) -> None:
+    def __init__(
+        self, store: FhirStore, version: str, *, update_create: bool = True, most_entries: int = 10_000
+    ) -> None:
         self.store = store
         self.version = version
         self.update_create = update_create
+        self.most_entries = most_entries
 
     def create(self, resource: Any, kind: str, if_none_exist: str = "") -> Result:
         """Create under a new id, unless the condition finds one."""
@@ -83,6 +86,9 @@ class Interactions:
         """Carry out a transaction or a batch, and answer the Bundle of its responses."""
         check_bundle(bundle, self.version)
         entries = list(enumerate(bundle.get("entry", [])))
+        if len(entries) > self.most_entries:
+            said = f"a Bundle may have no more than {self.most_entries} entries"
+            raise Refusal(413, Issue("too-costly", said, "Bundle.entry"))
         if bundle["type"] == "batch":
             responses = [self._alone(entry, index, representation) for index, entry in entries]
         elif not transactions:

@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope
 from starlette.types import Send as SendMessage
 
+from dicomcast.demo.fhir_index import LateIndex
 from dicomcast.demo.fhir_interactions import Interactions, Result
 from dicomcast.demo.fhir_search import PARAMETERS, find, parse_form, parse_query
 from dicomcast.demo.fhir_store import FhirStore, Resource, Version
@@ -46,13 +47,18 @@ def fhir_server(
     transactions: bool = True,
     update_create: bool = True,
     page_size: int = 20,
+    most_entries: int = 10_000,
+    search_lag: int = 0,
 ) -> Starlette:
     """The server as an application; `app.state.requests` lists the (method, path) of all requests.
 
     `version` is the fhirVersion that it states and validates by: R5 from 5.0.0 on, else R4 and R4B, which are alike.
-    `page_size` is the most that a page of search results holds, whatever `_count` asks for.
+    `page_size` is the most that a page of search results holds, whatever `_count` asks for, `most_entries` the most
+    that a Bundle may, and searches find what was written before so many requests as `search_lag` says.
     """
-    server = _Server(store or FhirStore(), version, transactions, update_create, page_size)
+    store = store or FhirStore()
+    interactions = Interactions(store, version, update_create=update_create, most_entries=most_entries)
+    server = _Server(store, interactions, transactions, page_size, LateIndex(store, search_lag))
     requests: list[tuple[str, str]] = []
     routes = [
         Route("/metadata", server.capabilities),
@@ -71,22 +77,23 @@ def fhir_server(
     ]
     app = Starlette(
         routes=[*base, Mount(BASE, routes=routes)],
-        middleware=[Middleware(_Envelope, requests=requests)],
+        middleware=[Middleware(_Envelope, requests=requests, index=server.index)],
         exception_handlers={Refusal: _refused, HTTPException: _failed},
     )
-    app.state.requests = requests
+    app.state.requests, app.state.index = requests, server.index
     return app
 
 
 class _Envelope:
     """Lists every request, and refuses those that do not accept JSON."""
 
-    def __init__(self, app: ASGIApp, requests: list[tuple[str, str]]) -> None:
-        self.app, self.requests = app, requests
+    def __init__(self, app: ASGIApp, requests: list[tuple[str, str]], index: LateIndex) -> None:
+        self.app, self.requests, self.index = app, requests, index
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         if scope["type"] == "http":
             self.requests.append((scope["method"], scope["path"]))
+            self.index.tick()
             accepted = Headers(scope=scope).get("accept", "*/*").lower()
             if JSON_RANGES.isdisjoint(kind.partition(";")[0].strip() for kind in accepted.split(",")):
                 refusal = Refusal(406, Issue("not-supported", f"only {FHIR_JSON} is served"))
@@ -98,12 +105,14 @@ class _Envelope:
 class _Server:
     """The routes."""
 
-    def __init__(self, store: FhirStore, version: str, transactions: bool, update_create: bool, page_size: int) -> None:
+    def __init__(
+        self, store: FhirStore, interactions: Interactions, transactions: bool, page_size: int, index: LateIndex
+    ) -> None:
         self.store = store
-        self.version = version
+        self.interactions = interactions
         self.transactions = transactions
         self.page_size = page_size
-        self.interactions = Interactions(store, version, update_create=update_create)
+        self.index = index
         self.searches: OrderedDict[str, tuple[Sequence[str], frozenset[str]]] = OrderedDict()
 
     async def capabilities(self, _request: Request) -> Response:
@@ -128,7 +137,7 @@ class _Server:
             "kind": "instance",
             "software": {"name": "dicomcast demo"},
             "implementation": {"description": "in memory, for demonstrations and tests"},
-            "fhirVersion": self.version,
+            "fhirVersion": self.interactions.version,
             "format": ["json"],
             "rest": [{"mode": "server", "resource": resources, "interaction": [{"code": mode} for mode in modes]}],
         }
@@ -177,7 +186,7 @@ class _Server:
             _require(request, FORM)
             parameters += parse_form(await request.body())
         query = parse_query(kind, parameters, strict="handling=lenient" not in request.headers.get("prefer", ""))
-        found = find(self.store, query)
+        found = find(self.index.store, query)
         if query.summary:
             return _json(200, {"resourceType": "Bundle", "type": "searchset", "total": len(found)})
         key = uuid4().hex

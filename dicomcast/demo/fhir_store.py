@@ -50,7 +50,10 @@ class Version:
 
 
 class FhirStore:
-    """Versioned resources, of any type and unvalidated: what to refuse is the server's affair."""
+    """Versioned resources, of any type and unvalidated: what to refuse is the server's affair.
+
+    `log` is what was written, in order.
+    """
 
     def __init__(self) -> None:
         self._history: dict[str, list[Version]] = {}
@@ -58,6 +61,7 @@ class FhirStore:
         self._identified: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         self._referrers: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._written: list[Version] | None = None
+        self.log: list[Version] = []
 
     def put(self, resource: Resource) -> Version:
         """Write the next version of a resource, under a new id if it brings none."""
@@ -65,11 +69,20 @@ class FhirStore:
         number, at = self._next(kind, id)
         meta = {**resource.get("meta", {}), "versionId": str(number), "lastUpdated": instant(at)}
         head = {"resourceType": kind, "id": id, "meta": meta}
-        return self._append(Version(kind, id, number, at, orjson.dumps({**head, **resource, **head})))
+        return self.append(Version(kind, id, number, at, orjson.dumps({**head, **resource, **head})))
 
     def delete(self, kind: str, id: str) -> Version:
         """Write a version that says: deleted."""
-        return self._append(Version(kind, id, *self._next(kind, id), None))
+        return self.append(Version(kind, id, *self._next(kind, id), None))
+
+    def append(self, version: Version) -> Version:
+        """Add a version that is complete already, as those of another store's `log` are."""
+        self._history.setdefault(version.reference, []).append(version)
+        self._index(version.type, version.id)
+        self.log.append(version)
+        if self._written is not None:
+            self._written.append(version)
+        return version
 
     @contextmanager
     def transaction(self) -> Iterator[list[Version]]:
@@ -78,6 +91,7 @@ class FhirStore:
         try:
             yield written
         except BaseException:
+            del self.log[len(self.log) - len(written) :]
             for version in reversed(written):
                 self._history[version.reference].pop()
                 self._index(version.type, version.id)
@@ -135,13 +149,6 @@ class FhirStore:
 
     def _next(self, kind: str, id: str) -> tuple[int, datetime]:
         return self.versions(kind, id) + 1, datetime.now(UTC)
-
-    def _append(self, version: Version) -> Version:
-        self._history.setdefault(version.reference, []).append(version)
-        self._index(version.type, version.id)
-        if self._written is not None:
-            self._written.append(version)
-        return version
 
     def _index(self, kind: str, id: str) -> None:
         """Make the indexes say what the newest version says."""

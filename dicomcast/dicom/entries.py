@@ -14,6 +14,11 @@ from dicomcast.model import Action, Entry, EntryState
 
 __all__ = ["entries", "entry"]
 
+_FIELDS = frozenset(
+    "sequence partitionName filePath studyInstanceUid seriesInstanceUid sopInstanceUid action timestamp state "
+    "metadata".split()
+)
+_SPELT = {name.lower(): name for name in _FIELDS}
 _ACTIONS = {one.value: one for one in Action}
 _STATES = {one.value: one for one in EntryState}
 
@@ -33,7 +38,8 @@ def entry(row: Any) -> Entry:
     """One row; keys and enum values in any case, unknown fields ignored."""
     if not isinstance(row, dict):
         raise NotItself("the change feed sent a row that is not an object; see DICOM__URL", peer="dicom")
-    fields = {key.lower(): value for key, value in row.items()}
+    # As the service writes them, or in another case.
+    fields = row if row.keys() <= _FIELDS else {_SPELT.get(key.lower(), key): value for key, value in row.items()}
     sequence, timestamp = fields.get("sequence"), fields.get("timestamp")
     if not isinstance(sequence, int) or not 0 <= sequence < 2**63 or not isinstance(timestamp, str):
         raise NotItself("the change feed sent a row without sequence or timestamp; see DICOM__URL", peer="dicom")
@@ -42,20 +48,24 @@ def entry(row: Any) -> Entry:
     except ValueError:
         raise Retriable(f"entry {sequence} of the change feed has a timestamp that cannot be read") from None
     metadata = fields.get("metadata")
-    partition = _text(fields.get("partitionname"))
+    partition = _text(fields.get("partitionName"))
     return Entry(
         sequence=sequence,
         partition="" if partition == DEFAULT_PARTITION else partition,
-        study_uid=_text(fields.get("studyinstanceuid")),
-        series_uid=_text(fields.get("seriesinstanceuid")),
-        instance_uid=_text(fields.get("sopinstanceuid")),
-        action=_ACTIONS.get(_text(fields.get("action")).lower(), Action.OTHER),
-        state=_STATES.get(_text(fields.get("state")).lower(), EntryState.OTHER),
+        study_uid=_text(fields.get("studyInstanceUid")),
+        series_uid=_text(fields.get("seriesInstanceUid")),
+        instance_uid=_text(fields.get("sopInstanceUid")),
+        action=_ACTIONS.get(_word(fields.get("action")), Action.OTHER),
+        state=_STATES.get(_word(fields.get("state")), EntryState.OTHER),
         timestamp=timestamp,
         metadata=select(metadata) if isinstance(metadata, dict) else None,
     )
 
 
+def _word(value: Any) -> str:
+    return _text(value).lower()
+
+
 def _text(value: Any) -> str:
     # A lone surrogate fits in no URL, request or row, and what is left of a damaged UID may be another's.
-    return clean(value) if isinstance(value, str) and not is_damaged(value) else ""
+    return clean(value) if type(value) is str and not is_damaged(value) else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dicomcast.mapping.tags import has_backslashes, has_values
@@ -51,6 +51,10 @@ class Dataset:
         self.issues: list[Issue] = [] if issues is None else issues
         self.root: Dataset = self if root is None else root
 
+    def lacks(self, tags: Iterable[str]) -> bool:
+        """Whether none of these attributes is there."""
+        return self._elements.keys().isdisjoint(tags)
+
     def warn(self, tag: str, rule: str) -> None:
         """Note that the value of `tag` broke `rule`, once per dataset."""
         issue = Issue(tag, rule, Severity.WARNING)
@@ -89,13 +93,23 @@ class Dataset:
 
     def text(self, tag: str) -> str:
         """The first value as clean text, "" if there is none."""
-        values = self.slots(tag)  # most attributes are absent, most calls are of this
-        return next(self._texts(tag, values), "") if values else ""
+        plain = self._plain(tag)
+        return next(self._texts(tag, self.slots(tag)), "") if plain is None else plain
 
     def identifier(self, tag: str) -> str:
         """The first value if it can identify: "12\ufffd3" is not "123", who is somebody else."""
-        values = self.slots(tag)
-        return next(self._texts(tag, values, whole=True), "") if values else ""
+        plain = self._plain(tag)
+        return next(self._texts(tag, self.slots(tag), whole=True), "") if plain is None else plain
+
+    def _plain(self, tag: str) -> str | None:
+        """The text of an element as nearly all are, one value of plain ASCII, or absent; None wants a closer look."""
+        element = self._elements.get(tag)
+        if element is None:
+            return ""
+        values = element.get("Value") if type(element) is dict else None
+        if type(values) is not list or len(values) != 1 or type(text := values[0]) is not str:
+            return None
+        return text.strip() if text.isascii() and text.isprintable() and "\\" not in text else None
 
     def texts(self, tag: str) -> list[str]:
         """All values of a multi-valued attribute as clean text, empty ones left out."""

@@ -104,8 +104,14 @@ class _Attribute:
     def hear(self, values: Any) -> None:
         if self.contradicted:
             return
+        if self.known and not self.parts:
+            self._compare(self.known[0])  # which mostly is the only one, and then never read
+        if self.known:
+            self._compare(values)
         if len(self.known) < _SPELLINGS:
             self.known.append(values)
+
+    def _compare(self, values: Any) -> None:
         told = self.read(Dataset({self.tag: {"Value": values}}), self.keyword)
         self.contradicted = any(value and self.parts.setdefault(part, value) != value for part, value in told.items())
 

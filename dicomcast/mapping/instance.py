@@ -16,7 +16,7 @@ _NUMBER_OF_FRAMES = "https://profiles.ihe.net/RAD/MADO/StructureDefinition/MadoN
 INSTANCE.counted("uid", "SOPInstanceUID", "R4 mappings; PS3.3 C.12.1", "Bare, without urn:oid:.")
 
 
-@INSTANCE.row("sopClass", "SOPClassUID", "R4 mappings; PS3.3 C.12.1")
+@INSTANCE.row("sopClass", "SOPClassUID", "R4 mappings; PS3.3 C.12.1", always=True)
 def _sop_class(facts: Facts) -> JSON:
     """1..1: `urn:ietf:rfc:3986` and `urn:oid:…`; what is no UID as display, a missing one as data-absent-reason."""
     sop_class = facts.dataset.identifier(tag("SOPClassUID"))

@@ -25,7 +25,7 @@ from dicomcast.mapping.values import (
 )
 from dicomcast.model import Extra, MissingId
 
-__all__ = ["PATIENT", "patient", "subject_of"]
+__all__ = ["PATIENT", "identified", "patient", "subject_of"]
 
 PATIENT = Table("Patient")
 
@@ -52,6 +52,11 @@ def patient(dataset: Dataset, rules: Rules, study_uid: str) -> JSON | None:
     return {"resourceType": "Patient", **elements}
 
 
+def identified(dataset: Dataset, rules: Rules, study_uid: str) -> JSON:
+    """No more of the Patient than who it is."""
+    return {"identifier": _identifier(Facts(dataset, rules, study_uid))}
+
+
 def subject_of(patient: JSON, target: str) -> JSON:
     """The `subject` of a study: where its Patient is, and who it is, should that lead nowhere."""
     identifier = {name: value for name, value in patient["identifier"][0].items() if name in ("system", "value")}
@@ -67,6 +72,7 @@ PATIENT.counted(
     "identifier:usual",
     "PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence",
     "IHE MADO; v2-to-FHIR PID-3; PS3.3 C.7.1.1, §10.14",
+    always=True,
 )
 def _identifier(facts: Facts) -> list[JSON]:
     """System: the issuer's ISO, UUID or URI; else its name in `PATIENT__ISSUERS`; else `PATIENT__SYSTEM`. Type:
@@ -179,7 +185,7 @@ def _other_names(facts: Facts) -> list[JSON]:
     return [form for name in others for form in name]
 
 
-@PATIENT.row("gender", "PatientSex", "v2-to-FHIR PID-8; PS3.3 C.7.1.1")
+@PATIENT.row("gender", "PatientSex", "v2-to-FHIR PID-8; PS3.3 C.7.1.1", always=True)
 def _gender(facts: Facts) -> str:
     """M, F and O; what is absent or anything else is left out, or `unknown` with the extra `unknown-gender`."""
     sex = facts.dataset.text(tag("PatientSex")).upper()

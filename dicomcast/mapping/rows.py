@@ -13,6 +13,7 @@ from typing import Any
 
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.rules import Rules
+from dicomcast.mapping.tags import tag
 from dicomcast.mapping.values import JSON
 from dicomcast.model import Extra
 
@@ -52,11 +53,14 @@ class Row:
     build: Build | None
     extra: Extra | None
     shared: bool
+    always: bool = False
     name: str = field(init=False)
     mark: str = field(init=False)
+    tags: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         name, _, part = self.element.partition(":")
+        object.__setattr__(self, "tags", tuple(map(tag, self.attributes)))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "mark", part if name == "extension" else name)
 
@@ -69,13 +73,21 @@ class Table:
         self.rows: list[Row] = []
 
     def row(
-        self, element: str, attributes: str, clause: str, *, extra: Extra | None = None, shared: bool = False
+        self,
+        element: str,
+        attributes: str,
+        clause: str,
+        *,
+        extra: Extra | None = None,
+        shared: bool = False,
+        always: bool = False,
     ) -> Callable[[Build], Build]:
         """Add a function as the row of an element; its docstring is the rule."""
 
         def add(build: Build) -> Build:
             rule = inspect.cleandoc(build.__doc__ or "")
-            self.rows.append(Row(self.path, element, tuple(attributes.split()), clause, rule, build, extra, shared))
+            row = Row(self.path, element, tuple(attributes.split()), clause, rule, build, extra, shared, always)
+            self.rows.append(row)
             return build
 
         return add
@@ -88,6 +100,8 @@ class Table:
         """The members that have a value; slices of a list stand behind one another."""
         found: JSON = {}
         for row, build in self._wanted(facts.rules):
+            if facts.dataset.lacks(row.tags) and not row.always:
+                continue  # as most are
             value = build(facts)
             if value not in (None, "", [], {}):
                 found[row.name] = [*found[row.name], *value] if row.name in found else value

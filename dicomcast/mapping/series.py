@@ -61,7 +61,7 @@ def _number(facts: Facts) -> int | None:
     return facts.dataset.integer(tag("SeriesNumber"))
 
 
-@SERIES.row("modality", "Modality SOPClassUID", "R4 mappings; PS3.3 C.7.3.1.1.1")
+@SERIES.row("modality", "Modality SOPClassUID", "R4 mappings; PS3.3 C.7.3.1.1.1", always=True)
 def _modality(facts: Facts) -> JSON:
     """1..1: if it is missing, what the SOP class implies, else a data-absent-reason."""
     code = facts.dataset.text(tag("Modality")).upper()

@@ -34,7 +34,7 @@ _REQUESTS = ("RequestAttributesSequence", "ReferencedRequestSequence")
 STUDY.counted("meta.source", "", "R4 resource.html#Meta", "The DICOMweb base URL of the study's archive and partition.")
 
 
-@STUDY.row("identifier:uid", "StudyInstanceUID", "R4 imagingstudy.html, Notes; PS3.3 C.7.2.1")
+@STUDY.row("identifier:uid", "StudyInstanceUID", "R4 imagingstudy.html, Notes; PS3.3 C.7.2.1", always=True)
 def _uid(facts: Facts) -> list[JSON]:
     """`urn:dicom:uid`, official, of type DCM 110180 (as EU and MADO have it); a UID that is no OID as it stands."""
     return [study_identifier(facts.study_uid) | {"type": _STUDY_UID}]

@@ -32,7 +32,7 @@ def select(metadata: dict[str, Any]) -> Metadata:
     """
     if _STUDY_INSTANCE_UID not in metadata:
         metadata = canonical(metadata)
-    selected = {key: metadata[key] for key in MAPPED if key in metadata}
+    selected = {key: element for key, element in metadata.items() if key in MAPPED}
     for key in _FUNCTIONAL_GROUPS.intersection(selected):
         selected[key] = _anatomies(selected[key])
     return selected

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag, tag_for_keyword
+from dicomcast.mapping.data import table
 
 __all__ = ["canonical", "has_backslashes", "has_values", "is_name", "tag"]
 
@@ -26,35 +26,43 @@ _NEWER = {
 
 
 @cache
+def _tags() -> dict[str, str]:
+    return _NEWER | {keyword: tag for tag, (_, _, keyword) in table("dictionary").items()}
+
+
+def _known(tag: str) -> tuple[str, str]:
+    """The VR and the VM of a tag (PS3.6), both "" if it has none."""
+    vr, vm, _ = table("dictionary").get(tag, ("", "", ""))
+    return vr, vm
+
+
+@cache
 def tag(keyword: str) -> str:
     """The eight hex digits of a DICOM keyword (PS3.6), as DICOM JSON writes them."""
-    number = tag_for_keyword(keyword)
-    if number is not None:
-        return f"{number:08X}"
-    if keyword in _NEWER:
-        return _NEWER[keyword]
-    raise LookupError(f"{keyword} is not a DICOM keyword")
+    try:
+        return _tags()[keyword]
+    except KeyError:
+        raise LookupError(f"{keyword} is not a DICOM keyword") from None
 
 
 @cache
 def has_backslashes(tag: str) -> bool:
     """Whether a backslash may stand in an attribute: elsewhere it is none, but separates values (PS3.5 §6.2, §6.4)."""
-    number = int(tag, 16)
-    return not dictionary_has_tag(number) or dictionary_VR(number) in ("LT", "ST", "UR", "UT")
+    vr, _ = _known(tag)
+    return vr in ("", "LT", "ST", "UR", "UT")
 
 
 @cache
 def has_values(tag: str) -> bool:
     """Whether an attribute may have several values; names have them, whether they may or not."""
-    number = int(tag, 16)
-    return dictionary_has_tag(number) and (dictionary_VM(number) != "1" or dictionary_VR(number) == "PN")
+    vr, vm = _known(tag)
+    return vr == "PN" or vm not in ("", "1")
 
 
 @cache
 def is_name(tag: str) -> bool:
     """Whether an attribute is the name of a person (VR PN)."""
-    number = int(tag, 16)
-    return dictionary_has_tag(number) and dictionary_VR(number) == "PN"
+    return _known(tag)[0] == "PN"
 
 
 def canonical(metadata: dict[str, Any], depth: int = 8) -> dict[str, Any]:
@@ -68,8 +76,7 @@ def canonical(metadata: dict[str, Any], depth: int = 8) -> dict[str, Any]:
 def _canonical(key: str) -> str:
     if _TAG.fullmatch(key):
         return key.upper()
-    number = tag_for_keyword(key)
-    return key if number is None or keyword_for_tag(number) != key else f"{number:08X}"
+    return _tags().get(key, key)
 
 
 def _canonical_items(element: Any, depth: int) -> Any:

@@ -1,16 +1,14 @@
 """Code systems: what DICOM designators, modalities, SOP classes and body parts are called in FHIR.
 
-The tables are pydicom's, which are generated from PS3.6 and PS3.16; only what they lack stands in `data`.
+The tables stand in `data`. Most are pydicom's, which are generated from PS3.6 and PS3.16; the others are what it lacks.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache, lru_cache
-from typing import Any
 
-from pydicom._uid_dict import UID_dictionary  # pydicom.uid uses it, but does not export it
+from dicomcast.mapping.data import table
 
 __all__ = [
     "DCM",
@@ -36,62 +34,31 @@ _FRAMED = re.compile(
 )
 
 
-@cache
-def _data(name: str) -> dict[str, Any]:
-    """A table that pydicom lacks; its file says where it is from."""
-    from importlib.resources import files  # here, since a start without a study needs none of it
-
-    table: dict[str, Any] = json.loads((files("dicomcast.mapping") / f"data/{name}.json").read_text("utf-8"))
-    return table
-
-
 def coding_system(designator: str) -> str:
     """The URI of a coding scheme designator, "" for private and unknown ones."""
-    return str(_data("coding_schemes")["systems"].get(designator, ""))
+    return str(table("coding_schemes", "systems").get(designator, ""))
 
 
 def snomed_from_srt(code: str) -> str:
     """The SNOMED CT concept of an SRT code ("T-A0100"), "" if PS3.16 knows none."""
-    from pydicom.sr._snomed_dict import mapping  # here, since it is large; pydicom has no public name for it
-
-    concept = _data("coding_schemes")["snomed_rt"].get(code) or mapping["SRT"].get(code)
+    concept = table("coding_schemes", "snomed_rt").get(code) or table("snomed_rt").get(code)
     return str(concept) if concept else ""
-
-
-def _context_group(cid: str) -> dict[str, Any]:
-    """The concepts of a context group of PS3.16 by keyword; imported here, since it takes a tenth of a second."""
-    from pydicom.sr.codedict import Collection
-
-    return Collection(cid).concepts
-
-
-@cache
-def _modalities() -> dict[str, str]:
-    """Modality code to meaning, PS3.16 CID 33."""
-    return {code.value: code.meaning for code in _context_group("CID33").values()}
-
-
-@cache
-def _acquisition() -> frozenset[str]:
-    """Modalities that make images or signals, PS3.16 CID 29."""
-    return frozenset(code.value for code in _context_group("CID29").values())
 
 
 def modality(code: str) -> dict[str, str]:
     """A modality as a FHIR Coding."""
     coding = {"system": DCM, "code": code}
-    meaning = _modalities().get(code)
-    return {**coding, "display": meaning} if meaning else coding
+    known = table("modality_codes").get(code)
+    return {**coding, "display": known[0]} if known else coding
 
 
 def is_acquisition(code: str) -> bool:
     """Whether a modality belongs into R4 `ImagingStudy.modality`, which has no SR, KO, PR, SEG and the like."""
-    return code in _acquisition()
+    return bool(table("modality_codes").get(code, ("", False))[1])
 
 
 def _keyword(sop_class_uid: str) -> str:
-    entry = UID_dictionary.get(sop_class_uid)
-    return entry[4] if entry else ""
+    return str(table("sop_classes").get(sop_class_uid, ""))
 
 
 def modality_of(sop_class_uid: str) -> str:
@@ -101,7 +68,7 @@ def modality_of(sop_class_uid: str) -> str:
         return "SR"
     if "PresentationState" in keyword:
         return "PR"
-    modalities = _data("modalities")["modalities"]
+    modalities = table("modalities", "modalities")
     stems = [stem for stem in modalities if keyword.startswith(stem)]
     return str(modalities[max(stems, key=len)]) if stems else ""
 
@@ -125,13 +92,9 @@ def rank(sop_class_uid: str) -> int:
 
 
 @cache
-def _body_parts() -> dict[str, tuple[str, str]]:
-    """Anatomic regions by their name without blanks: PS3.16 Annex L, then CID 4031 and CID 4, to which it points."""
-    parts = {term: (code, meaning) for term, (code, meaning) in _data("body_parts")["body_parts"].items()}
-    for cid in ("CID4031", "CID4"):
-        for keyword, code in _context_group(cid).items():
-            parts.setdefault(keyword.upper(), (code.value, code.meaning))
-    return parts
+def _body_parts() -> dict[str, list[str]]:
+    """Anatomic regions by their name without blanks: PS3.16 Annex L, then the context groups to which it points."""
+    return table("regions") | table("body_parts", "body_parts")
 
 
 def body_site(body_part: str) -> dict[str, str]:

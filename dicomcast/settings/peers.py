@@ -80,5 +80,10 @@ class FhirSettings(Group):
     timeout: Timeout = Field(
         default=parse_duration("60s"), description="How long one request to the FHIR server may take."
     )
+    search_lag: Annotated[Duration, between("0s", "10m")] = Field(
+        default=parse_duration("0s"),
+        description="How long a search may miss what was just written, on servers whose index runs behind (Google's, "
+        "AWS's): no search is made sooner after a write, or after the start.",
+    )
     auth: Auth = NoAuth()
     tls: Tls = TlsFiles()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from dicomcast.mapping.dataset import Dataset
-from dicomcast.mapping.rows import Facts, Row
+from dicomcast.mapping.rows import Facts, Row, Table
+from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.table import MAPPED, TABLES, select
 from dicomcast.mapping.tags import tag
-from dicomcast.model import Extra, Metadata
+from dicomcast.model import Extra, Metadata, MissingId
 from tests.golden_files import CASES, GOLDEN, mapped, mapped_r5, rules_of, written
 from tests.judge import R4, R4B, R5, problems
 
@@ -72,19 +73,17 @@ def test_golden_files_hold_what_the_table_has(table: Any) -> None:
     assert marks == {row.mark for row in table.rows}
 
 
-class Watched(Dataset):
-    """A dataset that notes which of its attributes are asked for."""
-
-    __slots__ = ("asked",)
+class Watched(dict[str, Any]):
+    """Metadata that note which of their attributes are asked for."""
 
     def __init__(self, metadata: Metadata) -> None:
         super().__init__(metadata)
         self.asked: set[str] = set()
 
-    def slots(self, tag: str) -> list[Any]:
+    def get(self, tag: str, default: Any = None) -> Any:
         """As ever, but noted."""
         self.asked.add(tag)
-        return super().slots(tag)
+        return super().get(tag, default)
 
 
 def _builds(row: Row) -> Iterator[tuple[Watched, Any]]:
@@ -92,19 +91,34 @@ def _builds(row: Row) -> Iterator[tuple[Watched, Any]]:
     for case in CASES.values():
         rules = rules_of(case)
         for metadata in case["metadata"]:
-            dataset = Watched(select(metadata))
+            watched = Watched(select(metadata))
+            dataset = Dataset(watched)
             study = Dataset(metadata).text(tag("StudyInstanceUID"))
             if row.build is not None and (row.extra is None or row.extra in rules.extras):
-                yield dataset, row.build(Facts(dataset, rules, study, images=[dataset]))
+                yield watched, row.build(Facts(dataset, rules, study, images=[dataset]))
 
 
 @pytest.mark.parametrize("row", MADE, ids=lambda row: f"{row.path}.{row.element}")
 def test_table_names_the_attributes_that_are_read(row: Row) -> None:
     """A row asks for the attributes that it names, and for no others."""
-    asked = {one for dataset, _ in _builds(row) for one in dataset.asked}
+    asked = {one for watched, _ in _builds(row) for one in watched.asked}
     named = {tag(keyword) for keyword in row.attributes}
     assert asked <= named
     assert named - asked <= UIDS | PRIVATE
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.path)
+@pytest.mark.parametrize("missing_id", MissingId)
+def test_a_row_that_is_not_always_asked_has_nothing_to_say_without_its_attributes(
+    table: Table, missing_id: MissingId
+) -> None:
+    """Asked or not, an empty dataset gives the same elements and the same issues."""
+    rules = Rules("urn:oid:1.2", missing_id=missing_id, unknown="nobody", compat=True, extras=frozenset(Extra))
+    asked, passed_over = Dataset({}), Dataset({})
+    made = [(row.name, row.build(Facts(asked, rules, "1.2.3"))) for row in table.rows if row.build is not None]
+    told = table.elements(Facts(passed_over, rules, "1.2.3"))
+    assert {name: value for name, value in made if value not in (None, "", [], {})} == told
+    assert set(asked.issues) == set(passed_over.issues)
 
 
 @pytest.mark.parametrize("row", MADE, ids=lambda row: f"{row.path}.{row.element}")

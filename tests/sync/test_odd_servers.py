@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -107,4 +108,28 @@ async def test_one_odd_answer_is_no_proof_that_the_archive_was_recreated() -> No
     harness.instead = instead
     assert await harness.cast() == {}
     assert odd
+    await harness.close()
+
+
+async def test_a_late_index_makes_nothing_twice() -> None:
+    """A new process that does not know of it finds neither study nor Patient, and yet makes no second one."""
+    harness = Scripted(search_lag=20)
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    await harness.cast()
+    harness.restart()
+    harness.put("1.2", "1.2.1", "1.2.1.2")
+    harness.put("1.3", "1.3.1", "1.3.1.1")
+    await harness.cast()
+    instances = [len(one["series"][0]["instance"]) for one in harness.studies()]
+    assert (instances, len(harness.patients()), harness.state.rows()) == ([2, 1], 1, [])
+    await harness.close()
+
+
+async def test_no_search_is_made_before_it_can_find_what_was_written() -> None:
+    """With FHIR__SEARCH_LAG a new process finds what the one before it wrote, and writes nothing once more."""
+    harness = Scripted(search_lag=20)
+    harness.search_lag = timedelta(hours=1)
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    await harness.cast()
+    await harness.writes_nothing("1.2")
     await harness.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -345,3 +346,23 @@ def _content_of(json: bytes) -> dict[str, Any]:
 
 TestSync = Sync.TestCase
 TestSync.settings = settings(settings.get_profile("quick"), max_examples=30, stateful_step_count=25)
+
+
+@pytest.mark.parametrize("request_number", range(8))
+async def test_a_crash_between_the_batches_of_a_study(request_number: int) -> None:
+    """On a server without transactions a process may die after any request: the next mends what is done in part, such
+    as a Patient of whom there is no study yet."""
+    harness = Troubles(transactions=False)
+    harness.put("1.2", "1.2.1", "1.2.1.1", PatientID="P1", StudyDate="20240101")
+    await harness.cast()
+    harness.put("1.2", "1.2.1", "1.2.1.1", PatientID="P2", StudyDate="20240101")
+    harness.put("1.3", "1.3.1", "1.3.1.1", PatientID="P1", StudyDate="20240102")
+    harness.trouble.kind, harness.trouble.peer, harness.trouble.countdown = "crash after", "fhir", request_number
+    with pytest.raises(Crash):
+        await harness.cast()
+    harness.restart()
+    await harness.cast()
+    await harness.writes_nothing("1.2", "1.3")
+    subjects = {one["identifier"][0]["value"]: one["subject"]["identifier"]["value"] for one in harness.studies()}
+    assert subjects == {"urn:oid:1.2": "P2", "urn:oid:1.3": "P1"}
+    await harness.close()
