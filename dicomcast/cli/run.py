@@ -108,6 +108,8 @@ def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     settings = load_settings()
     gc.freeze()
     telemetry.configure(settings.log.level, settings.log.format)
+    if settings.moved:
+        print(f"dicomcast: settings of DICOM Cast: {'; '.join(settings.moved)}", file=sys.stderr)
     report, parked, caught_up = asyncio.run(_work(settings, job, dry_run=dry_run))
     told = str(report)
     if told == str(Report()) and not job.tail:
