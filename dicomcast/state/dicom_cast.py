@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -22,13 +23,23 @@ __all__ = ["DicomCast"]
 _T = TypeVar("_T")
 _CURSOR, _PARTITION, _ROW = "SyncStateTable", "SyncStatePartitionKey", "SyncStateRowKey"
 _NOTE, _IMPORT = "TakenOverByDicomcast", "ImportedByDicomcast"
-# Its tables of failures, where the study stopped, and what our rows say of it.
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Where a study stopped, and what our row says of it."""
+
+    stage: Stage
+    reason: str
+
+
+# Its tables of failures, the gravest first.
 _FAILURES = {
-    "FhirFailToStoreExceptionTable": (Stage.WRITE, "dicom-cast-fhir"),
-    "DicomFailToStoreExceptionTable": (Stage.MAP, "dicom-cast-dicom"),
-    "InvalidDicomTagExceptionTable": (Stage.MAP, "dicom-cast-tag"),
-    "TransientFailureExceptionTable": (Stage.WRITE, "dicom-cast-transient"),
-    "TransientRetryExceptionTable": (Stage.WRITE, "dicom-cast-retry"),
+    "FhirFailToStoreExceptionTable": _Failure(Stage.WRITE, reason="dicom-cast-fhir"),
+    "DicomFailToStoreExceptionTable": _Failure(Stage.MAP, reason="dicom-cast-dicom"),
+    "TransientFailureExceptionTable": _Failure(Stage.WRITE, reason="dicom-cast-gave-up"),
+    "InvalidDicomTagExceptionTable": _Failure(Stage.MAP, reason="dicom-cast-tag"),
+    "TransientRetryExceptionTable": _Failure(Stage.WRITE, reason="dicom-cast-retried"),
 }
 _COLUMNS = ("StudyUid", "ChangeFeedSequence")
 
@@ -66,14 +77,14 @@ class DicomCast:
         before = await self._with(_CURSOR, _imported)
         found: dict[StudyKey, Parked] = {}
         until = before
-        for name, (stage, reason) in _FAILURES.items():
+        for name, failure in _FAILURES.items():
             for row in await self._with(name, lambda table: list(table.all(_COLUMNS))):
                 uid, written = str(row.get("StudyUid") or "").strip(), row["Timestamp"]
                 if not uid or (before is not None and written <= before):
                     continue
                 until = written if until is None else max(until, written)
                 key, sequence = StudyKey(source, "", uid), _number(row.get("ChangeFeedSequence"))
-                dead = Parked(key, sequence, sequence, stage, reason, first_seen=now, last_seen=now)
+                dead = Parked(key, sequence, sequence, failure.stage, failure.reason, first_seen=now, last_seen=now)
                 found[key] = _joined(found.get(key), dead)
         return list(found.values()), until
 

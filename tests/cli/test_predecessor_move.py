@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableServiceClient
 
+from dicomcast.app import build
+from dicomcast.settings import load_settings
 from tests.history import idle_versions
 from tests.judge import problems
 from tests.servers.azurite import Tables, connection_string
@@ -116,11 +119,6 @@ class Deployment:
         with TableClient.from_connection_string(self.account, f"{self.tables.prefix}SyncStateTable") as table:
             return {row["RowKey"]: dict(row) for row in table.list_entities()}
 
-    @property
-    def ours(self) -> Tables:
-        """Our own table, in the same account and with the same prefix."""
-        return self.tables
-
 
 @pytest.fixture
 def moved(embedded: Embedded, tables: str) -> Deployment:
@@ -202,19 +200,37 @@ def test_taken_over_once(moved: Deployment) -> None:
 
 def test_who_dies_before_it_is_noted(moved: Deployment) -> None:
     """The cursor is ours by then, and says itself where it is from: the note is made up for."""
-    moved.run("run", "--once", WORKER__START="5")
-    assert "TakenOverByDicomcast" not in moved.rows, "WORKER__START wins, so nothing was taken over"
-    head = moved.ours.head
-    assert head is not None and head.cursor is not None
-    before = moved.run("run", "--once", "--dry-run", STATE__URL="sqlite:///other.db", code=None)
-    assert "cursor.taken-over" not in before.err
+    settings = load_settings(moved.variables)
+
+    async def die() -> None:
+        async with build(settings) as app:
+            await app.tenure.take()
+            checkpoint = await app.open()
+            assert checkpoint.cursor is not None and checkpoint.cursor.sequence == 4
+            await app.store.advance(checkpoint, to=checkpoint.cursor, epoch=app.tenure.epoch)
+            await app.tenure.release()
+
+    asyncio.run(die())
+    assert set(moved.rows) == {"SyncStateRowKey"}
+    again = moved.run("run", "--once", "--strict")
+    assert "cursor.taken-over" not in again.err
+    assert "TakenOverByDicomcast" in moved.rows
+    assert moved.versions["its-study-1"] == 1
+
+
+def test_what_is_told_wins(moved: Deployment) -> None:
+    """WORKER__START, and then the cursor that is there: nothing is taken over."""
+    assert "1 created, 1 updated" in moved.run("run", "--once", WORKER__START="5").err
+    moved.write("SyncStateTable", "SyncStatePartitionKey", "SyncStateRowKey", SyncedSequence=1)
+    assert "nothing new" in moved.run("run", "--once").err
+    assert set(moved.rows) == {"SyncStateRowKey"}
 
 
 def test_a_dry_run_notes_nothing(moved: Deployment) -> None:
     """It shows what would become of the move, and leaves everything as it was."""
     shown = moved.run("run", "--dry-run")
     assert '"cursor.taken-over"' in shown.err
-    assert shown.out.count('"resourceType":"Bundle"') == 2
+    assert shown.out.count('"resourceType":"Bundle"') == 3  # its Endpoint, and two studies
     assert set(moved.rows) == {"SyncStateRowKey"}
     assert moved.versions == {"its-study-1": 1, "its-study-2": 1, "its-study-3": 1}
 
