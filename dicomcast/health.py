@@ -1,4 +1,4 @@
-"""The health port: /livez, /readyz and /metrics, answered by a thread of its own.
+"""The health port: /livez, /readyz, /metrics and the status page, answered by a thread of its own.
 
 The thread answers also while the event loop is stuck, which is what /livez is there to tell.
 """
@@ -17,12 +17,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
 
+from dicomcast import __version__
 from dicomcast.errors import ConfigError
 from dicomcast.metrics import Metrics
+from dicomcast.page import POLICY, render
 from dicomcast.vitals import Vitals
 
 __all__ = ["serve_health"]
 
+# The page is for eyes: nothing is fetched for it, and nobody is told who looks.
+_ALONE = {
+    "Content_Security_Policy": POLICY,
+    "X_Content_Type_Options": "nosniff",
+    "Referrer_Policy": "no-referrer",
+}
 # The loop beats every second; a window of thousands of instances may hold it up for some.
 STALE = 30.0
 
@@ -39,6 +47,10 @@ def serve_health(vitals: Vitals, address: str, port: int, *, stale: float = STAL
     class Handler(_Handler):
         def do_GET(self) -> None:
             match self.path.partition("?")[0]:
+                case "/" | "/status":
+                    alive = time.monotonic() - vitals.beat < stale
+                    page = render(vitals, datetime.now(UTC), version=__version__, alive=alive)
+                    self.send(200, "text/html; charset=utf-8", page.encode(), **_ALONE)
                 case "/livez":
                     age = time.monotonic() - vitals.beat
                     self.answer(200 if age < stale else 503, {"alive": age < stale, "beat_seconds_ago": round(age, 1)})
@@ -50,7 +62,9 @@ def serve_health(vitals: Vitals, address: str, port: int, *, stale: float = STAL
                 case "/metrics" if metrics is not None:
                     self.send(200, metrics.content_type, metrics.exposition())
                 case _:
-                    self.answer(404, {"error": "there are /livez, /readyz and /metrics"})
+                    self.answer(404, {"error": "there are /status, /livez, /readyz and /metrics"})
+
+        do_HEAD = do_GET  # noqa: N815
 
     try:
         server = _Server((address, port), Handler)
@@ -105,20 +119,23 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One JSON object, or text, an answer; nothing is logged, since probes come every few seconds."""
+    """One JSON object, or text, or a page, an answer; nothing is logged, since probes come every few seconds."""
 
     timeout = 10  # seconds, for a client that connects and says nothing
 
     def answer(self, status: int, body: dict[str, Any]) -> None:
         self.send(status, "application/json", json.dumps(body).encode() + b"\n")
 
-    def send(self, status: int, kind: str, body: bytes) -> None:
+    def send(self, status: int, kind: str, body: bytes, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Stay silent."""

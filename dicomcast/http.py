@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,9 +24,11 @@ from dicomcast.answers import http_date, issue_codes, refusal, retry_after
 from dicomcast.errors import Conflict, DicomCastError, LeaseLost, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
+from dicomcast.spans import SILENT, Facts, Spans
+from dicomcast.standing import Standing
 from dicomcast.tls import Files, introduce, trusting
 
-__all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "wait_before_retry"]
+__all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "tls_context", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -78,8 +79,9 @@ class Http:
     """A peer: requests relative to `base_url`, retried within `budget`, for as long as nobody says `stop`.
 
     The budget is the outage's and not each request's: a peer that has been away for that long is asked once.
-    `trouble` says why it gives no usable answers at present, "" while it does. `settings` is how the names of its
-    settings begin, by default with the peer's.
+    `trouble` says why it gives no usable answers at present, "" while it does; `standing` what it is to us, since when.
+    `settings` is how the names of its settings begin, by default with the peer's. `seconds` is how long its answers
+    took.
     """
 
     def __init__(
@@ -94,13 +96,17 @@ class Http:
         budget: timedelta = timedelta(minutes=2),
         concurrency: int = 8,
         transport: httpx.AsyncBaseTransport | None = None,
+        spans: Spans = SILENT,
     ) -> None:
         self.peer = peer
+        self.spans = spans
         self.base_url = base_url
         self.credentials = credentials
         self.requests = 0
         self.retries = 0
+        self.seconds = 0.0
         self.trouble = ""
+        self.standing = Standing()
         self._away_since = 0.0
         self._met = False
         self._settings = settings or f"{peer.upper()}__"
@@ -111,11 +117,14 @@ class Http:
         self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
-            verify=_verify(tls) if transport is None else True,
+            verify=True if transport is not None else _verify(base_url, tls),
             timeout=self._timeout,
             transport=transport,
             headers={"User-Agent": "dicomcast"},
         )
+        url = self._client.base_url
+        # A span tells the server and not the address, in which there are UIDs.
+        self._server: Facts = {"dicomcast.peer": peer, "server.address": url.host, "server.port": _port(url)}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -206,17 +215,22 @@ class Http:
             await self._leave_alone(end)
             began = _now()
             try:
-                answer = self._translate(await self._authorized(request, fence), f"{request.method} {shown}")
+                with self.spans.request(request.method, self._server) as span:
+                    request.headers.update(self.spans.headers)
+                    answer = self._translate(await self._authorized(request, fence), f"{request.method} {shown}")
+                    span.note({"http.response.status_code": answer.status})
             except LeaseLost:
                 raise
             except DicomCastError as error:
                 self._note(error, began)
                 raise
             self.trouble = ""
+            self.standing.note(None)
             return answer
 
     def _note(self, error: DicomCastError, began: float) -> None:
         """Keep an eye on whether the peer is there at all; a refusal is an answer, and one study may stumble."""
+        self.standing.note(error)
         if isinstance(error, Retriable) and error.throttled:
             self._limiter.throttled(began, error.retry_after or 0.0)
         if not isinstance(error, Retriable) or isinstance(error, Conflict):
@@ -248,6 +262,7 @@ class Http:
         if fence is not None:
             fence()
         self.requests += 1
+        began = _now()
         try:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
             async with asyncio.timeout(self._timeout):
@@ -262,6 +277,8 @@ class Http:
             if isinstance(error, _CUT) and not self._met:
                 said += supposed(self._settings, self.base_url, self._tls)
             raise Retriable(said, peer=self.peer) from None
+        finally:
+            self.seconds += _now() - began
 
     def _translate(self, response: httpx.Response, shown: str) -> Answer:
         self._met = True
@@ -282,6 +299,10 @@ class Http:
         return answer
 
 
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
@@ -300,10 +321,13 @@ def _trusting_public_cas(*_where: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _verify(tls: Files) -> ssl.SSLContext:
-    """How a server's certificate is verified, which it always is."""
-    if tls == _PUBLIC:
-        return _trusting_public_cas(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+def _verify(base_url: str, tls: Files) -> ssl.SSLContext:
+    """For http one that trusts nobody, and is never asked: to load the public CAs takes longer than some runs."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if base_url.startswith("http:") else tls_context(tls)
+
+
+def tls_context(tls: Files) -> ssl.SSLContext:
+    """How a server's certificate is verified, which it always is, and with what we prove who we are."""
     context = trusting(tls.ca) if tls.ca else httpx.create_ssl_context()
     if tls.certificate:
         introduce(context, tls.certificate, tls.key)

@@ -1,6 +1,7 @@
 """What the worker tells a monitoring system: OpenTelemetry instruments that read the vitals when asked.
 
-The instruments and their exporter are the extra `prometheus`; without it nothing of this is imported.
+The instruments and their exporter are the extra `prometheus`; without it nothing of this is imported. What is sent away
+(`insight`) are the same.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dicomcast.model import Outcome
 from dicomcast.vitals import Backlog, Phase, Vitals
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
     from prometheus_client import CollectorRegistry
 
-__all__ = ["INSTRUMENTS", "Metrics"]
+__all__ = ["INSTRUMENTS", "Metrics", "observe"]
 
 # (value, attributes) pairs of an instrument; no attribute ever names a study or a patient.
 Reading = Callable[[Vitals, datetime], Iterable[tuple[float, dict[str, str]]]]
@@ -54,6 +56,9 @@ INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
      _of_backlog(lambda backlog, _: backlog.parked)),
     ("dicomcast.dead", "gauge", "", "Studies that will not be tried again until somebody asks for it.",
      _of_backlog(lambda backlog, _: backlog.dead)),
+    ("dicomcast.parked.reasons", "gauge", "", "Studies that are parked or dead, by reason.",
+     lambda vitals, _: [(count, {"reason": reason})
+                        for reason, count in (vitals.backlog.reasons.items() if vitals.backlog else ())]),
     ("dicomcast.parked.oldest", "gauge", "s", "The age of the oldest study that is parked or dead.",
      _of_backlog(lambda backlog, now: backlog.oldest_seconds(now))),
     ("dicomcast.studies", "counter", "", "Studies cast, by outcome.",
@@ -64,11 +69,29 @@ INSTRUMENTS: tuple[tuple[str, str, str, str, Reading], ...] = (
                         for (tag, rule), count in list(vitals.report.issues.items())]),
     ("dicomcast.windows", "counter", "", "Windows of the change feed settled.",
      _one(lambda vitals, _: vitals.windows)),
+    ("dicomcast.lease.lost", "counter", "", "How often the lease was gone while it was at work: it was stopped or cut "
+     "off for too long, or another worker took over.",
+     _one(lambda vitals, _: vitals.leases_lost)),
     ("dicomcast.requests", "counter", "", "HTTP requests sent, by peer, retries included.",
      lambda vitals, _: [(one.requests, {"peer": one.peer}) for one in vitals.peers]),
     ("dicomcast.retries", "counter", "", "HTTP requests sent again, by peer.",
      lambda vitals, _: [(one.retries, {"peer": one.peer}) for one in vitals.peers]),
+    ("dicomcast.requests.time", "counter", "s", "How long the answers to these requests took altogether, by peer.",
+     lambda vitals, _: [(one.seconds, {"peer": one.peer}) for one in vitals.peers]),
 )  # fmt: skip
+
+
+def observe(meter: Meter, vitals: Vitals) -> None:
+    """Make all instruments over `vitals`."""
+    from opentelemetry.metrics import Observation
+
+    create = {"gauge": meter.create_observable_gauge, "counter": meter.create_observable_counter}
+
+    def callback(read: Reading) -> Any:
+        return lambda _: [Observation(value, labels) for value, labels in read(vitals, datetime.now(UTC))]
+
+    for name, kind, unit, description, read in INSTRUMENTS:
+        create[kind](name, callbacks=[callback(read)], unit=unit, description=description)
 
 
 class Metrics:
@@ -82,21 +105,13 @@ class Metrics:
         """The instruments over `vitals`, None where the extra is not installed."""
         try:
             from opentelemetry.exporter.prometheus import PrometheusMetricReader
-            from opentelemetry.metrics import Observation
             from opentelemetry.sdk.metrics import MeterProvider
             from prometheus_client import CollectorRegistry
         except ImportError:
             return None
         registry = CollectorRegistry()
         reader = PrometheusMetricReader(True, scope_info_enabled=False, registry=registry)
-        meter = MeterProvider(metric_readers=[reader], shutdown_on_exit=False).get_meter("dicomcast")
-        create = {"gauge": meter.create_observable_gauge, "counter": meter.create_observable_counter}
-
-        def callback(read: Reading) -> Any:
-            return lambda _: [Observation(value, labels) for value, labels in read(vitals, datetime.now(UTC))]
-
-        for name, kind, unit, description, read in INSTRUMENTS:
-            create[kind](name, callbacks=[callback(read)], unit=unit, description=description)
+        observe(MeterProvider(metric_readers=[reader], shutdown_on_exit=False).get_meter("dicomcast"), vitals)
         return cls(registry)
 
     @property

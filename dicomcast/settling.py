@@ -29,6 +29,7 @@ from dicomcast.errors import (
 )
 from dicomcast.model import Outcome, Parked, StudyDelta, StudyKey
 from dicomcast.parking import Failure, park
+from dicomcast.spans import SILENT, Spans
 from dicomcast.telemetry import whereabouts
 
 __all__ = ["Cast", "Settler", "Task"]
@@ -85,6 +86,7 @@ class Settler:
         count: Callable[[Outcome], None],
         clock: Callable[[], datetime],
         concurrency: int,
+        spans: Spans = SILENT,
     ) -> None:
         self._caster = caster
         self._probe = probe
@@ -93,6 +95,7 @@ class Settler:
         self._count = count
         self._clock = clock
         self._concurrency = concurrency
+        self._spans = spans
         self._failures = 0
         self._passed = False
         self.interrupted = False
@@ -204,7 +207,14 @@ class Settler:
         so that the study is looked at once more, whatever came of it here.
         """
         try:
-            result = await self._judged(task, complete, shared)
+            with self._spans.span("study", {"dicomcast.shared": shared}) as span:
+                result = await self._judged(task, complete, shared)
+                if not isinstance(result, Cast):
+                    span.failed(result)
+                elif result.parked is None:
+                    span.note({"dicomcast.outcome": result.outcome.value})
+                else:
+                    span.note({"dicomcast.outcome": result.outcome.value, "dicomcast.reason": result.parked.reason})
             self._fence()
         except (LeaseLost, Interrupted) as error:
             self.interrupted |= isinstance(error, Interrupted)

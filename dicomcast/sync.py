@@ -22,6 +22,7 @@ from dicomcast.grouping import deltas
 from dicomcast.model import Checkpoint, Outcome, Parked, StudyDelta, StudyKey, Window
 from dicomcast.parking import due_now, waits
 from dicomcast.settling import Cast, Settler, Task
+from dicomcast.spans import SILENT, Spans
 from dicomcast.state import StateStore
 from dicomcast.tenure import Tenure
 
@@ -57,6 +58,7 @@ class Synchronizer:
         count: Callable[[Outcome], None] = lambda _: None,
         concurrency: int = 4,
         window: int = 2500,
+        spans: Spans = SILENT,
     ) -> None:
         self._feed = feed
         self._fhir = fhir
@@ -64,6 +66,7 @@ class Synchronizer:
         self._tenure = tenure
         self._clock = clock
         self._window = window
+        self._spans = spans
         self._settler = Settler(
             caster,
             probe=self._probe,
@@ -72,6 +75,7 @@ class Synchronizer:
             fence=lambda: tenure.epoch,
             clock=clock,
             concurrency=concurrency,
+            spans=spans,
         )
 
     @property
@@ -107,6 +111,12 @@ class Synchronizer:
             raise held
 
     async def _settle(self, checkpoint: Checkpoint, window: Window, *, complete: bool) -> tuple[Checkpoint, list[Cast]]:
+        with self._spans.span("window", {"dicomcast.entries": len(window.entries)}) as span:
+            settled, casts = await self._settled(checkpoint, window, complete)
+            span.note({"dicomcast.studies": len(casts), "dicomcast.sequence": window.end.sequence})
+            return settled, casts
+
+    async def _settled(self, checkpoint: Checkpoint, window: Window, complete: bool) -> tuple[Checkpoint, list[Cast]]:
         rows, now = await self._rows(), self._clock()
         folded, tasks = list[Cast](), list[Task]()
         for delta in deltas(self._feed.source, window):
@@ -195,6 +205,10 @@ class Synchronizer:
     async def _cast_beside_the_feed(self, some: Sequence[StudyDelta], *, failed_before: bool = False) -> list[Cast]:
         if not some:
             return []
+        with self._spans.span("studies", {"dicomcast.studies": len(some)}):
+            return await self._cast_some(some, failed_before)
+
+    async def _cast_some(self, some: Sequence[StudyDelta], failed_before: bool) -> list[Cast]:
         rows = await self._rows()
         tasks = [_task(delta, rows.get(delta.key)) for delta in some]
         await self._expect(delta.key for delta in some)

@@ -13,11 +13,14 @@ from typing import Any
 
 import structlog
 
+from dicomcast.spans import SILENT, Spans
+
 __all__ = ["configure", "whereabouts"]
 
 _FIELDS = frozenset(
     "event level timestamp study outcome reason error sequence entries studies source version "
-    "seconds parked created updated unchanged deleted skipped signal first last issues owner peer server".split()
+    "seconds parked created updated unchanged deleted skipped signal first last issues owner peer server "
+    "trace_id span_id".split()
 )
 
 
@@ -25,8 +28,13 @@ def _allowed_only(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return {name: value for name, value in event.items() if name in _FIELDS}
 
 
-def configure(level: str = "info", form: str = "auto") -> None:
-    """Set up logging for the process; `form` is `auto`, `json` or `console`."""
+def configure(level: str = "info", form: str = "auto", spans: Spans = SILENT) -> None:
+    """Set up logging for the process; `form` is `auto`, `json` or `console`, `spans` tell what a line belongs to."""
+
+    def correlated(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.update(spans.ids)
+        return event
+
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
@@ -35,6 +43,7 @@ def configure(level: str = "info", form: str = "auto") -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            correlated,
             _allowed_only,
             renderer,
         ],

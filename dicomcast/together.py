@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dicomcast.bundle import Write, weight_of
 from dicomcast.errors import NotTogether, Rejected, Retriable, Unauthorized
 from dicomcast.fhir import FhirServer, Written
+from dicomcast.spans import Origin
 
 __all__ = ["STUDIES", "Together"]
 
@@ -26,10 +27,11 @@ _CAUTION = 300.0
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    """The writes of one study, what they weigh, and where their answers are waited for."""
+    """The writes of one study, what they weigh, whose they are in a trace, and where their answers are waited for."""
 
     writes: list[Write]
     weight: int
+    origin: Origin | None
     answers: asyncio.Future[list[Written]]
     sending: asyncio.Task[None] | None = None
 
@@ -59,7 +61,8 @@ class Together:
         if not self.possible:
             return await self._fhir.write(writes)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(writes, sum(weight_of(write.resource) for write in writes), loop.create_future())
+        weight = sum(weight_of(write.resource) for write in writes)
+        waiting = _Waiting(writes, weight, self._fhir.spans.here, loop.create_future())
         self._queue.append(waiting)
         loop.call_soon(self._start)  # and not at once, so that who is just coming can join
         try:
@@ -101,8 +104,10 @@ class Together:
 
     async def _send(self, some: Sequence[_Waiting]) -> None:
         """Send them and hand out the answers, or what went wrong."""
+        first, *others = (one.origin for one in some)
         try:
-            answers = await self._fhir.write([write for one in some for write in one.writes])
+            with self._fhir.spans.span("together", {"dicomcast.studies": len(some)}, under=first, beside=others):
+                answers = await self._fhir.write([write for one in some for write in one.writes])
         except BaseException as error:
             self._failed(some, error)
             if isinstance(error, asyncio.CancelledError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,8 +12,13 @@ from typing import Protocol
 from dicomcast.dicom.ticks import TICKS, ticks
 from dicomcast.model import Cursor, Issue, Outcome, Parked
 from dicomcast.parking import undropped
+from dicomcast.standing import Standing
+from dicomcast.trend import Trend
 
-__all__ = ["Backlog", "Peer", "Phase", "Report", "Vitals"]
+__all__ = ["Backlog", "Deed", "Peer", "Phase", "Report", "Vitals"]
+
+# So many of the last deeds are kept.
+_DEEDS = 8
 
 
 class Phase(StrEnum):
@@ -60,7 +65,8 @@ class Report:
 class Backlog:
     """How far behind the feed we are: the newest entry settled, the newest there is, and the rows that wait.
 
-    Not `measurable` is what is left of an archive that is listed, or still to be listed for the first time.
+    Not `measurable` is what is left of an archive that is listed, or still to be listed for the first time. `reasons`
+    counts the rows, parked and dead, by why they are there.
     """
 
     settled: Cursor = field(default_factory=Cursor)
@@ -69,6 +75,7 @@ class Backlog:
     dead: int = 0
     oldest: datetime | None = None
     measurable: bool = True
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settled: Cursor, latest: Cursor, rows: Iterable[Parked], *, measurable: bool = True) -> Backlog:
@@ -76,7 +83,8 @@ class Backlog:
         seen = undropped(rows)
         dead = sum(row.next_attempt is None for row in seen)
         oldest = min((row.first_seen for row in seen if row.first_seen), default=None)
-        return cls(settled, latest, len(seen) - dead, dead, oldest, measurable)
+        reasons = Counter(row.reason for row in seen)
+        return cls(settled, latest, len(seen) - dead, dead, oldest, measurable, reasons)
 
     @property
     def entries(self) -> int | None:
@@ -104,22 +112,40 @@ class Backlog:
 
 
 class Peer(Protocol):
-    """What is counted of a peer; `trouble` is why it gives no usable answers, "" while it does."""
+    """What is counted of a peer, `seconds` of waiting for it too.
+
+    `trouble` is why it gives no usable answers, "" while it does.
+    """
 
     peer: str
+    base_url: str
     requests: int
     retries: int
+    seconds: float
     trouble: str
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What was settled together: a `window`, a `retry` of parked studies, or a `replay`; and what came of it."""
+
+    what: str
+    at: datetime
+    outcomes: Mapping[Outcome, int]
 
 
 @dataclass(slots=True)
 class Vitals:
     """The present state of the process. Moments are aware and in UTC; `beat` is of the monotonic clock.
 
-    `backlog` is None while it is not known: nobody should take that for being in step.
+    `backlog` is None while it is not known: nobody should take that for being in step. `leads` says whether we hold the
+    lease, under the name `owner`. `deeds` are the last ones, newest first.
     """
 
     source: str = ""
+    owner: str = ""
+    leads: bool = False
     beat: float = 0.0
     phase: Phase = Phase.STARTING
     reason: str = ""
@@ -127,10 +153,21 @@ class Vitals:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     report: Report = field(default_factory=Report)
     windows: int = 0
+    leases_lost: int = 0
     backlog: Backlog | None = None
     polled_at: datetime | None = None
     caught_up_at: datetime | None = None
     peers: Sequence[Peer] = ()
+    deeds: tuple[Deed, ...] = ()
+    trend: Trend = field(default_factory=Trend)
+
+    def did(self, what: str, outcomes: Mapping[Outcome, int]) -> None:
+        """Note what was settled together."""
+        self.deeds = (Deed(what, datetime.now(UTC), outcomes), *self.deeds[: _DEEDS - 1])
+
+    def sample(self, now: datetime) -> None:
+        """Note for the trend how it is now."""
+        self.trend.note(now, self.lag_seconds(now), self.ready, self.report.outcomes.total())
 
     def enter(self, phase: Phase, reason: str = "") -> bool:
         """Note what the worker is at; True if that is news."""

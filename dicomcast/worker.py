@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -154,10 +155,15 @@ class Worker:
             raise Retriable(f"the replay was interrupted behind sequence {self._reached}: go on with {again}")
 
     async def _beat(self) -> None:
-        """Show that the event loop turns, and say at once when a peer goes away: a window may take long to end."""
+        """Show that the event loop turns and how it goes, and say at once when a peer goes away: a window may take long
+        to end.
+        """
         told: dict[str, str] = {}
+        self._vitals.owner = self._app.tenure.owner
         while True:
             self._vitals.beat = time.monotonic()
+            self._vitals.leads = self._app.tenure.held
+            self._vitals.sample(datetime.now(UTC))
             for peer in self._vitals.peers:
                 before = told.get(peer.peer, "")
                 if peer.trouble and not before:
@@ -179,6 +185,7 @@ class Worker:
             except DicomCastError as error:
                 if not self._passes(error, job) or now() >= patience:
                     raise
+                self._vitals.leases_lost += isinstance(error, LeaseLost)
                 await self._wait_out(error)
 
     async def _open(self) -> Checkpoint:
@@ -285,17 +292,17 @@ class Worker:
 
     async def _replay(self, replay: Replay) -> None:
         if replay.keys:
-            self._count(await self._app.synchronizer.retry(replay.keys))
+            self._count(await self._app.synchronizer.retry(replay.keys), "replay")
         if replay.studies:
             casts = await self._app.synchronizer.replay_studies(replay.studies)
-            self._count(casts)
+            self._count(casts, "replay")
             found = {cast.key.study_uid for cast in casts if cast.outcome is not Outcome.SKIPPED}
             self._vitals.report.absent += [uid for uid in replay.studies if uid not in found]
         if replay.first is not None:
             first = replay.first if self._reached is None else self._reached + 1
             async for reached, casts in self._app.synchronizer.replay(first, replay.last):
                 self._reached = reached
-                self._count(casts)
+                self._count(casts, "replay")
                 if self._stop.is_set():
                     return
 
@@ -336,7 +343,7 @@ class Worker:
         async with contextlib.aclosing(self._app.synchronizer.drain(checkpoint)) as windows:
             async for settled, casts in windows:
                 checkpoint = settled
-                self._count(casts)
+                self._count(casts, "window")
                 self._vitals.windows += 1
                 await self._take_stock(checkpoint)
                 if self._stop.is_set():
@@ -353,7 +360,7 @@ class Worker:
         """Whether any was tried."""
         casts = [] if self._stop.is_set() else await self._app.synchronizer.retry_parked()
         if casts:
-            self._count(casts)
+            self._count(casts, "retry")
         return bool(casts)
 
     async def _take_stock(self, checkpoint: Checkpoint) -> None:
@@ -363,11 +370,13 @@ class Worker:
         rows = await self._app.store.parked(feed.source)
         self._vitals.stock(Backlog.of(checkpoint.cursor, feed.newest, rows, measurable=feed.measurable))
 
-    def _count(self, casts: list[Cast]) -> None:
+    def _count(self, casts: list[Cast], what: str) -> None:
         """Those that were cast are counted already."""
-        for cast in casts:
-            if cast.outcome is Outcome.PARKED:
-                self._vitals.report.count(cast.outcome)
+        outcomes = Counter(cast.outcome for cast in casts)
+        if outcomes[Outcome.PARKED]:
+            self._vitals.report.outcomes[Outcome.PARKED] += outcomes[Outcome.PARKED]
+        if outcomes:
+            self._vitals.did(what, outcomes)
         self._well()
 
 

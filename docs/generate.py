@@ -1,4 +1,7 @@
-"""Write the reference pages that are made from the code; `--check` exits 1 when one of them is stale."""
+"""Write what is made from the code: reference pages, and the chart's README and schema.
+
+`--check` exits 1 when one of them is stale.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,9 @@ from dicomcast.metrics import INSTRUMENTS
 from dicomcast.settings import Settings
 from dicomcast.settings.predecessor import ROWS
 from dicomcast.settings.sources import DELIMITER, PREFIX, Variable, variables
+from docs import chart
 
-DOCS = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 NOTICE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 
 SETTINGS = """\
@@ -85,7 +89,8 @@ METRICS = """\
 
 Served at `/metrics` of the health port in Prometheus' text format, where dots become underscores, a unit of seconds
 is written out (`dicomcast_lag_seconds`), and counters end in `_total`. It needs more packages, and answers 501
-without them: `pip install '.[prometheus]'` in a clone.
+without them: `pip install '.[prometheus]'` in a clone. Where nobody can ask, the same metrics
+[are sent](../how-to/telemetry.md), by the names below.
 No label names a study or a patient.
 """
 
@@ -134,8 +139,9 @@ PREDECESSOR = """\
 
 Variables of DICOM Cast are understood as they stand, in any case, from the environment and from the Key Vault that
 `KeyVault__Endpoint` names (with `--` for `__`). `run` says on stderr what became of each, and `dicomcast config` shows
-it as the source. A value of ours wins, from whatever source; any of ours in `…__AUTH__` or `STATE__` wins over all of
-theirs in that group. An empty value is none. [Moving from DICOM Cast](../how-to/move-from-dicom-cast.md) has the rest.
+it as the source. A value of ours wins, from whatever source; any of ours in `…__AUTH__`, `STATE__` or `TELEMETRY__`
+wins over all of theirs in that group. An empty value is none. The rest is in
+[moving from DICOM Cast](../how-to/move-from-dicom-cast.md).
 """
 
 
@@ -149,26 +155,30 @@ def predecessor_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "reference/cli.md": cli_page,
-    "reference/dicom-cast-settings.md": predecessor_page,
-    "reference/mapping.md": mapping_page,
-    "reference/metrics.md": metrics_page,
-    "reference/settings.md": settings_page,
+    "charts/dicomcast/README.md": chart.readme,
+    "charts/dicomcast/values.schema.json": chart.schema,
+    "docs/reference/cli.md": cli_page,
+    "docs/reference/dicom-cast-settings.md": predecessor_page,
+    "docs/reference/mapping.md": mapping_page,
+    "docs/reference/metrics.md": metrics_page,
+    "docs/reference/settings.md": settings_page,
 }
 
 
-def main(arguments: list[str], docs: Path = DOCS) -> int:
+def main(arguments: list[str], root: Path = ROOT) -> int:
     """Write what is stale, or with `--check` only name it."""
     check, stale = "--check" in arguments, []
     for name, page in PAGES.items():
-        path, text = docs / name, f"{NOTICE}\n\n{page()}"
+        path, text = root / name, page()
+        if name.endswith(".md"):  # JSON has no comments
+            text = f"{NOTICE}\n\n{text}"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     for name in stale:
-        sys.stderr.write(f"docs/{name}: {'stale, run docs/generate.py' if check else 'written'}\n")
+        sys.stderr.write(f"{name}: {'stale, run `make docs`' if check else 'written'}\n")
     return int(check and bool(stale))
 
 

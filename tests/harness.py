@@ -28,6 +28,7 @@ from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
 from dicomcast.model import Checkpoint, Issue, Outcome, Parked
 from dicomcast.settling import Cast
+from dicomcast.spans import SILENT, Spans
 from dicomcast.state.sqlite import _SCHEMA, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
@@ -82,6 +83,7 @@ class Harness:
     search_lag = timedelta(0)  # how long searches are said to miss what was written
     count: Callable[[Outcome], None] = staticmethod(lambda _: None)  # hears of each study that was cast
     note: Callable[[Issue], None] = staticmethod(lambda _: None)  # hears of each issue
+    spans: Spans = SILENT  # hears what is under way
 
     def __init__(
         self,
@@ -141,8 +143,8 @@ class Harness:
         dated = self.between("dicom", _Dated(self.dicom_app, self))
         judged = self.between("fhir", _Judged(self.fhir_app, self))
         base = f"{DICOM_URL}/v2" if self.api == "dicomweb" else DICOM_URL
-        self.dicom = Http("dicom", base, transport=dated, budget=self.budget)
-        self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget)
+        self.dicom = Http("dicom", base, transport=dated, budget=self.budget, spans=self.spans)
+        self.server = Http("fhir", "http://fhir.test/fhir", transport=judged, budget=self.budget, spans=self.spans)
         self.feed = self._feed()
         self.fhir = FhirServer(
             self.server, fence=lambda: self.tenure.epoch, search_lag=self.search_lag, sleep=self.let_pass
@@ -162,6 +164,7 @@ class Harness:
             clock=lambda: self.now,
             count=lambda outcome: self.count(outcome),
             window=self.window,
+            spans=self.spans,
         )
 
     def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from dicomcast import telemetry
 from dicomcast.app import App, build
 from dicomcast.errors import DicomCastError
 from dicomcast.model import Cursor
-from dicomcast.settings import effective, load_settings
+from dicomcast.settings import HealthSettings, Settings, effective, load_settings
 from dicomcast.vitals import Backlog
 
 __all__ = ["config", "status"]
@@ -29,6 +30,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object, for program
 def status(as_json: Json = False) -> None:
     """Show the cursor, how far behind the feed it is, how many studies are parked, and who is at work.
 
+    What a worker on this machine is at, and why it is blocked, is asked at HEALTH__PORT, if that is set.
+
     Example: dicomcast status --json
     """
     settings = load_settings()
@@ -36,7 +39,7 @@ def status(as_json: Json = False) -> None:
 
     async def ask() -> dict[str, Any]:
         async with build(settings, read_only=True) as app:
-            return await _status(app, settings.state.url)
+            return await _status(app, settings)
 
     facts = asyncio.run(ask())
     if as_json:
@@ -46,7 +49,7 @@ def status(as_json: Json = False) -> None:
         print(f"{name.replace('_', ' '):<22} {'-' if value is None else value}")
 
 
-async def _status(app: App, state: str) -> dict[str, Any]:
+async def _status(app: App, settings: Settings) -> dict[str, Any]:
     checkpoint = await app.store.load(app.feed.source)
     lease = await app.store.lease(app.feed.source)
     rows, now = await app.store.parked(app.feed.source), datetime.now(UTC)
@@ -56,9 +59,10 @@ async def _status(app: App, state: str) -> dict[str, Any]:
     backlog = Backlog.of(checkpoint.cursor or Cursor(), app.feed.newest, rows, measurable=app.feed.measurable)
     oldest = backlog.oldest_seconds(now)
     lag = backlog.seconds(now, checkpoint.updated_at if backlog.settled.sequence else None) if known else None
+    worker = await asyncio.to_thread(_worker_here, settings.health, app.feed.source)
     return {
         "source": app.feed.source,
-        "state": state,
+        "state": settings.state.url,
         "settled": checkpoint.cursor.sequence if checkpoint.cursor else None,
         "settled_at": _text(checkpoint.updated_at) if backlog.settled.sequence else None,
         "latest": app.feed.newest.sequence if feed == _WELL else None,
@@ -68,9 +72,29 @@ async def _status(app: App, state: str) -> dict[str, Any]:
         "dead": backlog.dead,
         "oldest_parked_seconds": round(oldest, 1) if oldest is not None else None,
         "active_worker": lease.owner if lease and lease.expires_at > now else None,
+        "worker_here": worker.get("phase"),
+        "worker_reason": worker.get("reason") or None,
         "feed": feed,
         "fhir": fhir,
     }
+
+
+def _worker_here(health: HealthSettings, source: str) -> dict[str, Any]:
+    """What a worker on this machine says of itself at /readyz: it alone knows that it is blocked. Nothing where none
+    answers, or where it has another source.
+    """
+    if health.port is None:
+        return {}
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(health.address, health.address)
+    connection = HTTPConnection(host, health.port, timeout=_PATIENCE / 5)
+    try:
+        connection.request("GET", "/readyz")
+        said = json.loads(connection.getresponse().read())
+    except (OSError, HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+    return said if isinstance(said, dict) and said.get("source") == source else {}
 
 
 async def _asked(opening: Coroutine[Any, Any, None]) -> str:

@@ -17,8 +17,9 @@ from dicomcast.app import build
 from dicomcast.cli.uids import study_uid
 from dicomcast.durations import parse_duration
 from dicomcast.errors import ConfigError
+from dicomcast.insight import Insight, insight
 from dicomcast.parking import undropped
-from dicomcast.settings import Settings, load_settings
+from dicomcast.settings import Settings, TelemetrySettings, load_settings
 from dicomcast.vitals import Report
 from dicomcast.worker import Job, Replay, Worker
 
@@ -108,9 +109,11 @@ def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     settings = load_settings()
     gc.freeze()
     telemetry.configure(settings.log.level, settings.log.format)
-    if settings.moved:
-        print(f"dicomcast: settings of DICOM Cast: {'; '.join(settings.moved)}", file=sys.stderr)
-    report, parked, caught_up = asyncio.run(_work(settings, job, dry_run=dry_run))
+    with insight(TelemetrySettings() if dry_run else settings.telemetry) as sent:
+        telemetry.configure(settings.log.level, settings.log.format, sent.spans)
+        if settings.moved:
+            print(f"dicomcast: settings of DICOM Cast: {'; '.join(settings.moved)}", file=sys.stderr)
+        report, parked, caught_up = asyncio.run(_work(settings, job, sent, dry_run=dry_run))
     told = str(report)
     if told == str(Report()) and not job.tail:
         told = "nothing was cast"
@@ -130,9 +133,10 @@ def _whereabouts(settings: Settings) -> str:
     return f"{nowhere}, or it has no PatientID (PATIENT__MISSING_ID=skip)" if skips else nowhere
 
 
-async def _work(settings: Settings, job: Job, *, dry_run: bool) -> tuple[Report, int, bool]:
+async def _work(settings: Settings, job: Job, sent: Insight, *, dry_run: bool) -> tuple[Report, int, bool]:
     """What was done, how many studies are parked, and whether the feed was read to its end."""
-    async with build(settings, dry_run=_show if dry_run else None) as app:
+    async with build(settings, dry_run=_show if dry_run else None, spans=sent.spans) as app:
+        sent.watch(app.vitals)
         with ExitStack() as stack:
             if settings.health.port is not None and job.tail and not dry_run:
                 from dicomcast.health import serve_health  # here, since a CronJob's runs have no port

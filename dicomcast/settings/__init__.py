@@ -22,6 +22,7 @@ from dicomcast.settings.groups import (
     PatientRules,
     PatientSettings,
     StateSettings,
+    TelemetrySettings,
     WorkerSettings,
 )
 from dicomcast.settings.load import (
@@ -57,6 +58,7 @@ __all__ = [
     "SmartBackendAuth",
     "Start",
     "StateSettings",
+    "TelemetrySettings",
     "WorkerSettings",
     "effective",
     "load_offline_settings",

@@ -32,6 +32,7 @@ __all__ = [
     "PatientRules",
     "PatientSettings",
     "StateSettings",
+    "TelemetrySettings",
     "WorkerSettings",
 ]
 
@@ -173,12 +174,29 @@ class WorkerSettings(Group):
 
 
 class HealthSettings(Group):
-    """The health port: /livez, /readyz and /metrics."""
+    """The health port: /livez, /readyz and /metrics, and [the status page](../how-to/status-page.md) at /."""
 
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None, description="The port; unset, there is none."
     )
     address: Address = Field(default="0.0.0.0", description="The address to listen on.")
+
+
+class TelemetrySettings(Group):
+    """Traces and metrics that are sent away ([how to](../how-to/telemetry.md)); never a patient, nor a UID.
+
+    Where to is told by the variables that OpenTelemetry and Azure Monitor have for it.
+    """
+
+    exporter: Literal["none", "otlp", "azure-monitor"] = Field(
+        default="none",
+        description="What sends them: OTLP over HTTP, to `OTEL_EXPORTER_OTLP_ENDPOINT`, or Azure Monitor. Each of them "
+        "needs its extra.",
+    )
+    connection_string: SecretStr | None = Field(
+        default=None,
+        description="That of Application Insights; unset, `APPLICATIONINSIGHTS_CONNECTION_STRING` has it.",
+    )
 
 
 class LogSettings(Group):

@@ -20,6 +20,7 @@ from dicomcast.settings.groups import (
     PatientRules,
     PatientSettings,
     StateSettings,
+    TelemetrySettings,
     WorkerSettings,
 )
 from dicomcast.settings.peers import DicomSettings, FhirSettings
@@ -76,6 +77,7 @@ class Settings(Root):
     state: StateSettings = StateSettings()
     worker: WorkerSettings = WorkerSettings()
     health: HealthSettings = HealthSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
 
 

@@ -20,7 +20,8 @@ GROUPS = (
     "DicomWeb Fhir DicomCastWorker DicomCast RetryConfiguration Patient TableStore KeyVault ApplicationInsights".split()
 )
 # What is chosen as a whole: what of ours begins so stands against all of theirs.
-_WHOLE = re.compile(r"(DICOM__AUTH|FHIR__AUTH|STATE)__")
+_WHOLE = re.compile(r"(DICOM__AUTH|FHIR__AUTH|STATE|TELEMETRY)__")
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TIME_SPAN = re.compile(r"(?:(\d{1,5})\.)?(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,7}))?)?", re.ASCII)
 
 
@@ -120,7 +121,13 @@ ROWS = (
     Row("TableStore__ClientId", ("STATE__CLIENT_ID",)),
     Row("TableStore__TableNamePrefix", ("STATE__TABLE_PREFIX",)),
     Row("KeyVault__Endpoint", ("KEYVAULT",), why="its secrets may have the names of this table, with `--`, or ours"),
-    Row("ApplicationInsights__InstrumentationKey", why="Azure takes a connection string now"),
+    Row(
+        "ApplicationInsights__InstrumentationKey",
+        ("TELEMETRY__CONNECTION_STRING",),
+        lambda key: f"InstrumentationKey={key}",
+        fixed={"TELEMETRY__EXPORTER": "azure-monitor"},
+        why="if it is a GUID",
+    ),
 )
 _BY_NAME = {row.old.lower(): row for row in ROWS}
 
@@ -205,6 +212,8 @@ def _becomes(row: Row, values: Mapping[str, str]) -> tuple[tuple[str, ...], str]
             return ("DICOM__PUBLIC_URL",), value
         case "TableStore__EndpointUri" if values.get("TableStore__ConnectionString"):
             return (), "the connection string says it too"
+        case "ApplicationInsights__InstrumentationKey" if not _GUID.fullmatch(value):
+            return (), "it is no GUID"
     return (row.new, row.read(value)) if row.new else ((), row.why.replace("`", ""))
 
 

@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 
 import dicomcast
+from dicomcast.cli.inspect import _worker_here
+from dicomcast.health import serve_health
+from dicomcast.settings import HealthSettings
+from dicomcast.vitals import Phase, Vitals
 from tests.servers.embedded import Embedded, silent_port
 
 REASONS = {"1.2.3": "refused", "1.2.4": "multiple-match", "1.2.5": "refused"}
@@ -73,6 +77,19 @@ def test_status(parked: Embedded) -> None:
     assert facts["feed"] == (
         f"dicom at http://127.0.0.1:{port} cannot be reached: nobody listens on that port (DICOMCAST_DICOM__URL)"
     )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_status_asks_the_worker_beside_it(address: str) -> None:
+    """It alone knows that it is blocked, and by what; another source's worker, or none, is no answer."""
+    vitals = Vitals(source="http://dicom.test", phase=Phase.BLOCKED, reason="too many are gone")
+    with serve_health(vitals, address, 0) as port:
+        here = HealthSettings(port=port, address=address)
+        said = _worker_here(here, "http://dicom.test")
+        assert (said["phase"], said["reason"]) == ("blocked", "too many are gone")
+        assert _worker_here(here, "http://other.test") == {}
+    assert _worker_here(here, "http://dicom.test") == {}
+    assert _worker_here(HealthSettings(), "http://dicom.test") == {}
 
 
 def test_status_of_a_new_store(embedded: Embedded) -> None:

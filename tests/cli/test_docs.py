@@ -126,6 +126,15 @@ def test_what_is_printed_about_tables(row: list[str]) -> None:
     assert_printed(row[0])
 
 
+@pytest.mark.parametrize(
+    "row", cells(PAGES["docs/how-to/telemetry.md"], "When nobody takes it"), ids=lambda row: row[0][:40]
+)
+def test_what_is_printed_about_telemetry(row: list[str]) -> None:
+    """The same for the table of that page."""
+    assert row[1] == "78"
+    assert_printed(row[0])
+
+
 def assert_printed(shapes: str) -> None:
     """Whether each of the sentences is in the code, but for what `…` stands for."""
     said = [text for tree in TREES for text in constants(tree)]

@@ -152,6 +152,8 @@ def test_a_day_on_which_everything_goes_wrong(embedded: Embedded, form: str) -> 
     told.append(health(port))
     assert '"phase": "blocked"' in told[1]
     assert 'dicomcast_issues_total{rule="' in told[0]
+    status = embedded.run("status", "--json", **settings, code=0)
+    assert status.json["worker_here"] == "blocked" and status.json["worker_reason"]
     running.signal(signal.SIGTERM)
     ended = running.finish()
     assert ended.code == 0
@@ -161,7 +163,7 @@ def test_a_day_on_which_everything_goes_wrong(embedded: Embedded, form: str) -> 
     assert {row["study"]: row["reason"] for row in listed.json} == reasons
     assert [row["codes"] for row in listed.json if row["study"] == "1.2.10"] == [["invalid Bundle.entry[0].resource"]]
     shown = embedded.run("parked", "show", **settings, code=0)
-    for text in (*told, ended.out, ended.err, listed.out, listed.err, shown.out, shown.err):
+    for text in (*told, status.out, status.err, ended.out, ended.err, listed.out, listed.err, shown.out, shown.err):
         assert discreet(text), text
     for file in embedded.folder.glob("state.db*"):
         assert discreet(file.read_bytes()), file
@@ -174,8 +176,8 @@ def test_a_day_on_which_everything_goes_wrong(embedded: Embedded, form: str) -> 
 def health(port: int) -> str:
     """All that the health port tells."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-        answers = [client.get(path) for path in ("/livez", "/readyz", "/metrics")]
-    assert "dicomcast_parked" in answers[2].text
+        answers = [client.get(path) for path in ("/livez", "/readyz", "/metrics", "/")]
+    assert "dicomcast_parked" in answers[2].text and "<h1" in answers[3].text
     return "\n".join(f"{one.headers}{one.text}" for one in answers)
 
 

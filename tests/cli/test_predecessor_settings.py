@@ -90,7 +90,11 @@ EXAMPLES: dict[str, Example] = {
     ),
     "TableStore__TableNamePrefix": ("clinic", {}, {"STATE__TABLE_PREFIX": "clinic"}),
     "KeyVault__Endpoint": ("https://clinic.vault.azure.net/", {}, {}),
-    "ApplicationInsights__InstrumentationKey": ("12345", {}, {}),
+    "ApplicationInsights__InstrumentationKey": (
+        "6a7a0c1e-0000-4000-8000-000000000002",
+        {},
+        {"TELEMETRY__EXPORTER": "azure-monitor", "TELEMETRY__CONNECTION_STRING": "********"},
+    ),
 }
 
 
@@ -224,6 +228,13 @@ def test_a_value_that_is_none_of_ours_names_theirs() -> None:
 def test_time_spans(text: str, ours: str) -> None:
     """As .NET writes them."""
     assert translate({"DicomCastWorker__PollInterval": text}).given["DICOMCAST_WORKER__POLL_INTERVAL"][0] == ours
+
+
+def test_a_key_that_was_never_set() -> None:
+    """The 12345 of its own appsettings starts no exporter."""
+    settings = loaded({"ApplicationInsights__InstrumentationKey": "12345"})
+    assert settings.telemetry.exporter == "none"
+    assert "ApplicationInsights__InstrumentationKey became nothing: it is no GUID" in settings.moved
 
 
 def test_what_is_not_theirs() -> None:

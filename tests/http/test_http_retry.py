@@ -73,6 +73,13 @@ async def test_retried_until_it_is_answered() -> None:
     assert (peer.http.requests, peer.http.retries) == (3, 2)
 
 
+async def test_the_time_of_answers_is_counted() -> None:
+    """That of each try, and none of the waits between them."""
+    peer = Peer(say(503, after=3), say(200, after=2))
+    await peer.ask()
+    assert peer.http.seconds == 5 <= now()
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 async def test_what_is_retried(status: int) -> None:
     """What may pass by itself is asked again."""

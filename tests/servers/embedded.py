@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -88,7 +88,9 @@ def _some_time_ago() -> datetime:
 
 @dataclass(slots=True)
 class Embedded:
-    """The two servers, and how to run the command on them. Keyword arguments are settings without their prefix."""
+    """The two servers, and how to run the command on them. Keyword arguments are settings without their prefix; the
+    variables `beside` them are those of others.
+    """
 
     folder: Path
     archive: Archive = field(default_factory=lambda: Archive(clock=_some_time_ago))
@@ -138,12 +140,16 @@ class Embedded:
 
     def start(self, *arguments: str | Path, **settings: str) -> Running:
         """Start the command and do not wait for it."""
+        return self.launch(arguments, self.environ(**settings))
+
+    def launch(self, arguments: Sequence[str | Path], environ: Mapping[str, str]) -> Running:
+        """The same with variables that somebody else thought out."""
         log = self.folder / f"stderr-{len(self._processes)}.txt"
         with log.open("w") as err:
             process = subprocess.Popen(
                 [COMMAND, *arguments],
                 cwd=self.folder,
-                env=self.environ(**settings),
+                env=environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=err,

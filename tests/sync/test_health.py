@@ -24,6 +24,7 @@ from dicomcast.errors import ConfigError
 from dicomcast.health import serve_health
 from dicomcast.metrics import INSTRUMENTS
 from dicomcast.model import Cursor, Issue, Outcome
+from dicomcast.standing import Standing
 from dicomcast.vitals import Backlog, Phase, Vitals
 from dicomcast.worker import Job, Worker
 from tests.harness import Harness
@@ -144,7 +145,7 @@ def test_ready_tells_all_that_is_known() -> None:
     assert health.summary(Vitals(), moment)["polled_at"] is None
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/livez/x", "/metrics/"])
+@pytest.mark.parametrize("path", ["/index.html", "/healthz", "/livez/x", "/metrics/"])
 def test_other_paths_are_named(path: str) -> None:
     """Whoever guesses is told."""
     with serve_health(Vitals(), "127.0.0.1", 0) as port:
@@ -159,6 +160,33 @@ def test_a_query_makes_no_difference_and_nothing_can_be_posted() -> None:
         assert get(port, "/readyz", "POST")[0] == 501
 
 
+# --- The page ---
+
+
+@pytest.mark.parametrize("path", ["/", "/status", "/status?x=1"])
+def test_the_page_is_for_eyes_alone(path: str) -> None:
+    """HTML that a browser may take nothing from elsewhere for, and that nobody keeps."""
+    with serve_health(Vitals(phase=Phase.ACTIVE, beat=time.monotonic()), "127.0.0.1", 0) as port:
+        answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+    assert "At work" in answer.text
+
+
+def test_the_page_says_that_the_loop_stands_still() -> None:
+    """It is answered by a thread of its own."""
+    with serve_health(Vitals(phase=Phase.ACTIVE, beat=time.monotonic() - 31), "127.0.0.1", 0) as port:
+        assert b"Stuck" in get(port, "/")[1]
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/nowhere"])
+def test_head_is_get_without_a_body(path: str) -> None:
+    """Some monitors ask so."""
+    with serve_health(Vitals(phase=Phase.ACTIVE, beat=time.monotonic()), "127.0.0.1", 0) as port:
+        assert get(port, path, "HEAD") == (get(port, path)[0], b"")
+
+
 # --- /metrics ---
 
 
@@ -167,6 +195,8 @@ class Counted:
 
     def __init__(self, peer: str, requests: int, retries: int) -> None:
         self.peer, self.requests, self.retries, self.trouble = peer, requests, retries, ""
+        self.base_url, self.standing = f"http://{peer}.test", Standing()
+        self.seconds = requests / 4
 
 
 def exposed(name: str, kind: str, unit: str) -> str:
@@ -177,9 +207,10 @@ def exposed(name: str, kind: str, unit: str) -> str:
 def test_every_instrument_is_there_with_its_value() -> None:
     """Names as the reference page explains them, numbers as the vitals have them when asked."""
     moment = datetime.now(UTC)
-    vitals = Vitals(peers=(Counted("dicom", 12, 3), Counted("fhir", 40, 0)), polled_at=moment, windows=7)
+    vitals = Vitals(peers=(Counted("dicom", 12, 3), Counted("fhir", 40, 0)), polled_at=moment, windows=7, leases_lost=2)
     vitals.enter(Phase.BLOCKED, "reason")
-    vitals.backlog = Backlog(Cursor(10), Cursor(15), 2, 1, moment - timedelta(hours=1))
+    reasons = {"conflict": 2, "refused": 1}
+    vitals.backlog = Backlog(Cursor(10), Cursor(15), 2, 1, moment - timedelta(hours=1), reasons=reasons)
     for outcome in (Outcome.CREATED, Outcome.CREATED, Outcome.PARKED):
         vitals.report.count(outcome)
     for tag, rule in (("00100020", "missing"), ("00080020", "not-a-date"), ("00100020", "missing")):
@@ -194,6 +225,7 @@ def test_every_instrument_is_there_with_its_value() -> None:
     assert found["dicomcast_phase"] == {("starting",): 0, ("active",): 0, ("standby",): 0, ("blocked",): 1}
     assert (found["dicomcast_parked"], found["dicomcast_dead"]) == ({(): 2}, {(): 1})
     assert found["dicomcast_parked_oldest_seconds"][()] >= 3600
+    assert found["dicomcast_parked_reasons"] == {("conflict",): 2, ("refused",): 1}
     assert found["dicomcast_studies_total"] == {
         (one.value,): {"created": 2, "parked": 1}.get(one, 0) for one in Outcome
     }
@@ -201,6 +233,8 @@ def test_every_instrument_is_there_with_its_value() -> None:
     assert found["dicomcast_windows_total"] == {(): 7}
     assert found["dicomcast_requests_total"] == {("dicom",): 12, ("fhir",): 40}
     assert found["dicomcast_retries_total"] == {("dicom",): 3, ("fhir",): 0}
+    assert found["dicomcast_requests_time_seconds_total"] == {("dicom",): 3, ("fhir",): 10}
+    assert found["dicomcast_lease_lost_total"] == {(): 2}
     assert found["dicomcast_lag_seconds"][()] >= 0
 
 

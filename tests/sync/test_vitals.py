@@ -50,6 +50,7 @@ def test_rows_are_counted_by_whether_they_live() -> None:
     backlog = Backlog.of(AT_TEN, AT_TEN, iter(rows))
     assert (backlog.parked, backlog.dead, backlog.oldest) == (2, 1, NOW - 9 * MINUTE)
     assert backlog.oldest_seconds(NOW) == 540
+    assert sum(backlog.reasons.values()) == 3
     assert Backlog.of(AT_TEN, AT_TEN, []).oldest_seconds(NOW) is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -39,6 +39,23 @@ async def test_a_second_worker_stands_by_and_takes_over(harness: VirtualHarness)
     await until(lambda: bool(harness.studies()))
     worker.stop()
     await other
+
+
+async def test_a_lease_that_was_lost_is_counted(harness: VirtualHarness) -> None:
+    """For the alert: it was at work when another one took over, which one that stands by from the start was not."""
+    app = harness.app()
+    worker = Worker(app)
+    run = asyncio.create_task(worker.run(Job(once=False)))
+    await until(lambda: app.vitals.phase is Phase.ACTIVE)
+    assert app.vitals.leases_lost == 0
+    later = datetime.now(UTC) + timedelta(days=365)
+    await app.store.acquire(app.feed.source, "the-other", later, timedelta(minutes=1))
+    harness.put("1.2", "1.2.1", "1.2.1.1")
+    await until(lambda: app.vitals.phase is Phase.STANDBY, 120)
+    worker.stop()
+    await run
+    assert app.vitals.leases_lost == 1
+    assert harness.studies() == []
 
 
 @pytest.mark.parametrize("limit", [None, 2, 240])
@@ -90,8 +107,8 @@ async def test_an_interrupted_replay_says_where_to_go_on(harness: VirtualHarness
     worker = Worker(harness.app())
     count = worker._count
 
-    def counted(casts: Any) -> None:
-        count(casts)
+    def counted(casts: Any, what: str) -> None:
+        count(casts, what)
         if harness.studies() and worker._reached == 10:
             worker.stop()
 
