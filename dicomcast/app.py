@@ -131,7 +131,18 @@ def rules(patient: PatientRules, mapping: MappingSettings) -> Rules:
         extras=frozenset(mapping.extras),
         compat=mapping.compat,
         strict=mapping.strict,
+        most_listed=_most_listed(mapping.instances),
     )
+
+
+def _most_listed(instances: str | int) -> int | None:
+    match instances:
+        case int():
+            return instances
+        case "counts":
+            return 0
+        case _:
+            return None
 
 
 @asynccontextmanager

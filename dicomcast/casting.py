@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 
 import structlog
 import tenacity
@@ -21,7 +20,6 @@ from dicomcast.errors import (
     LeftOut,
     NotTogether,
     Overtaken,
-    ReadFirst,
     Rejected,
     Retriable,
     Unanswered,
@@ -40,6 +38,7 @@ from dicomcast.merge import Draft, Links, draft, hung_on, merge_study
 from dicomcast.model import Issue, MissingId, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
+from dicomcast.reading import Reader
 from dicomcast.together import Together
 
 __all__ = ["Caster", "Interrupted"]
@@ -49,8 +48,6 @@ _log = structlog.get_logger()
 Writer = FhirServer | Together
 # How often one study is looked at anew because somebody else wrote it meanwhile.
 _CONFLICTS = 5
-# With more speakers to read than this, one read of the whole study is cheaper.
-_SINGLE_READS = 3
 
 
 class Interrupted(asyncio.CancelledError):
@@ -79,7 +76,8 @@ class Caster:
         self._prepared = False
         self._memory = Memory(fhir)
         self._adoptions = Adoptions(fhir, feed.source)
-        self._patients = Patients(fhir, self._memory, self._adoptions, feed, rules, mode)
+        self._reader = Reader(feed, rules, fhir.base_url)
+        self._patients = Patients(fhir, self._memory, self._adoptions, feed, self._reader, rules, mode)
         self._studies, self._people = Locks(), Locks()
         self._tells_creates: bool | None = None
         self._endpoints = Endpoints(fhir, self._memory, feed)
@@ -178,8 +176,7 @@ class Caster:
             return await self._cast(delta, complete, writer)
 
     async def _cast(self, delta: StudyDelta, complete: bool, writer: Writer) -> Outcome:
-        if delta.snapshot and not delta.instances:
-            delta = await self._feed.snapshot(delta.key)
+        shared = isinstance(writer, Together)
         matches = await self._memory.get("ImagingStudy", _study_identifier(delta.key))
         holders = [await self._holders(one) for one in matches]
         existing = _ours(matches, holders, delta.key)
@@ -189,12 +186,13 @@ class Caster:
         known = complete or (existing is not None and owns(delta.key, existing))
         # What a strict site refuses must not depend on which instances happened to come together.
         refusable = self._rules.strict and existing is not None
-        if delta.instances and not delta.snapshot and (refusable or not known):
-            delta = await self._whole(delta.key, writer)
+        # A snapshot that says nothing is one that has yet to be read.
+        if delta.snapshot != bool(delta.instances) and (delta.snapshot or refusable or not known):
+            delta = await self._reader.whole(delta.key, existing, shared=shared)
         if not held and not delta.instances:
             return Outcome.SKIPPED
         endpoint_reference = await self._endpoints.reference(delta.key.partition)
-        content = await self._draft(existing, delta, endpoint_reference, writer)
+        content = await self._reader.draft(existing, delta, endpoint_reference, shared=shared)
         desired = patient(content.dataset, self._rules, delta.key.study_uid) if content.dataset else None
         issues = content.issues
         if content.dataset is not None and desired is None:
@@ -262,27 +260,6 @@ class Caster:
             if blind and written.status == 200 and (write.method is Method.POST or known is not False):
                 said = f"study {key.study_uid}: somebody else created its {kind} meanwhile"
                 raise Overtaken(said, peer="fhir", created=created)
-
-    async def _draft(self, existing: JSON | None, delta: StudyDelta, endpoint_reference: str, writer: Writer) -> Draft:
-        """Draft the study, and read who speaks where the delta does not say."""
-        for _ in range(3):
-            content = draft(existing, delta, self._rules, endpoint_reference, self._fhir.base_url)
-            if not content.missing:
-                return content
-            if len(content.missing) > _SINGLE_READS:
-                break
-            read = await asyncio.gather(*(self._feed.instance(delta.key, key) for key in content.missing))
-            found = {one.key: one for one in read if one is not None}
-            if len(found) < len(content.missing):
-                break
-            delta = replace(delta, instances={**delta.instances, **found})
-        snapshot = await self._whole(delta.key, writer)
-        return draft(existing, snapshot, self._rules, endpoint_reference, self._fhir.base_url)
-
-    async def _whole(self, key: StudyKey, writer: Writer) -> StudyDelta:
-        if isinstance(writer, Together):
-            raise ReadFirst(f"study {key.study_uid} has to be read whole", peer="dicom")
-        return await self._feed.snapshot(key)
 
     async def _plan(
         self,

@@ -6,35 +6,38 @@ What comes out is an answer that can be used, or an error whose type says what t
 from __future__ import annotations
 
 import asyncio
-import codecs
-import json
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Protocol
 
 import httpx
-import orjson
 import tenacity
 
 from dicomcast.answers import http_date, issue_codes, refusal, retry_after
+from dicomcast.credentials import Credentials
 from dicomcast.errors import Conflict, DicomCastError, LeaseLost, NotItself, Rejected, Retriable, Stumbled, Unreachable
+from dicomcast.json_text import dump_json, parse_json
 from dicomcast.limiter import Limiter
 from dicomcast.obstacles import obstacle, refused_at, supposed, told_by_proxy
 from dicomcast.spans import SILENT, Facts, Spans
 from dicomcast.standing import Standing
 from dicomcast.tls import Files, introduce, trusting
 
-__all__ = ["Answer", "Credentials", "Http", "dump_json", "parse_json", "tls_context", "wait_before_retry"]
+__all__ = ["Answer", "Http", "Receive", "dump_json", "parse_json", "tls_context", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 # Somebody hung up. Many servers do so without a word where TLS is amiss.
 _CUT = (httpx.ReadError, httpx.RemoteProtocolError)
 _PUBLIC = Files()
+# A body that is received in pieces has the time-out for each so many bytes: as a whole it may be of any size.
+_MEBIBYTE, _PIECE = 2**20, 2**16
+
+# Begins to receive a body, and gives what takes its pieces: each time that the request is sent.
+Receive = Callable[[], Callable[[bytes], object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +52,6 @@ class Answer:
     def date(self) -> datetime | None:
         """The peer's clock (RFC 9110 §6.6.1), to one second."""
         return http_date(self.headers.get("date", ""))
-
-
-class Credentials(Protocol):
-    """What proves to a peer who we are: a header Authorization, which may have to be fetched, and renewed."""
-
-    async def header(self) -> str:
-        """The header for the next request.
-
-        Raises:
-            Unreachable: there is none at present, which passes.
-            Unauthorized: whoever issues it refuses us.
-        """
-
-    async def renewed(self, refused: str) -> str:
-        """Another header than one that was refused (401), "" if there is none; it raises the same."""
-
-    def advice(self, status: int) -> str:
-        """What to look at where they are refused (401, 403), "" if there is nothing particular."""
-
-    async def described(self) -> str:
-        """What can be said of them to an operator; it raises the same."""
-
-    async def close(self) -> None:
-        """Let go of what they need."""
 
 
 class Http:
@@ -117,7 +96,7 @@ class Http:
         self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
-            verify=True if transport is not None else _verify(base_url, tls),
+            verify=tls_context(tls) if transport is None else True,
             timeout=self._timeout,
             transport=transport,
             headers={"User-Agent": "dicomcast"},
@@ -158,13 +137,14 @@ class Http:
         at_once: tuple[type[Retriable], ...] = (),
         resend: bool = True,
         fence: Callable[[], object] | None = None,
+        receive: Receive | None = None,
     ) -> Answer:
         """Ask until there is an answer or the budget (in seconds) is spent; errors `at_once` are not worth a retry.
 
         Whatever we send may be sent twice and does no harm; but a create that was done already would make
         a second version, so without `resend` nothing is sent again that may have been done. `fence` is called
         before each sending, and raises where it may not happen. `shown` is what errors call the address, where
-        it may tell of a patient.
+        it may tell of a patient. With `receive` the body of a 200 is not in the answer, but was received.
 
         Raises:
             Retriable: the peer did not answer usably within the budget (`Conflict` and `NotItself` at once).
@@ -192,7 +172,7 @@ class Http:
         if not self.is_ours(url):
             said = f"{self.peer}: the address is on another host, which must not get our credentials"
             raise Rejected(said, reason="foreign-link", peer=self.peer)
-        return await retrying(self._send, request, end, shown or request.url.path, fence)
+        return await retrying(self._send, request, end, shown or request.url.path, fence, receive)
 
     async def rest(self, seconds: float) -> None:
         """Wait before something is tried again, but no longer than the budget, or than somebody wants us to stop."""
@@ -210,14 +190,23 @@ class Http:
         except TimeoutError:
             return
 
-    async def _send(self, request: httpx.Request, end: float, shown: str, fence: Callable[[], object] | None) -> Answer:
+    async def _send(
+        self,
+        request: httpx.Request,
+        end: float,
+        shown: str,
+        fence: Callable[[], object] | None,
+        receive: Receive | None,
+    ) -> Answer:
         async with self._limiter.slot():
             await self._leave_alone(end)
             began = _now()
             try:
                 with self.spans.request(request.method, self._server) as span:
                     request.headers.update(self.spans.headers)
-                    answer = self._translate(await self._authorized(request, fence), f"{request.method} {shown}")
+                    answer = self._translate(
+                        *await self._authorized(request, fence, receive), f"{request.method} {shown}"
+                    )
                     span.note({"http.response.status_code": answer.status})
             except LeaseLost:
                 raise
@@ -247,26 +236,38 @@ class Http:
                 raise Retriable(said, peer=self.peer, status=429, retry_after=pause)
             await self._sleep(pause)
 
-    async def _authorized(self, request: httpx.Request, fence: Callable[[], object] | None) -> httpx.Response:
+    async def _authorized(
+        self, request: httpx.Request, fence: Callable[[], object] | None, receive: Receive | None
+    ) -> tuple[httpx.Response, bytes]:
         """Send it with our credentials; where these are refused, which did nothing, once more with renewed ones."""
         if self.credentials is None:
-            return await self._exchange(request, fence)
+            return await self._exchange(request, fence, receive)
         request.headers["Authorization"] = header = await self.credentials.header()
-        response = await self._exchange(request, fence)
+        response, content = await self._exchange(request, fence, receive)
         if response.status_code == 401 and (renewed := await self.credentials.renewed(header)):
             request.headers["Authorization"] = renewed
-            response = await self._exchange(request, fence)
-        return response
+            response, content = await self._exchange(request, fence, receive)
+        return response, content
 
-    async def _exchange(self, request: httpx.Request, fence: Callable[[], object] | None) -> httpx.Response:
+    async def _exchange(
+        self, request: httpx.Request, fence: Callable[[], object] | None, receive: Receive | None
+    ) -> tuple[httpx.Response, bytes]:
+        """The response and its body, b"" if that was received in pieces."""
         if fence is not None:
             fence()
         self.requests += 1
         began = _now()
         try:
             # httpx's own time-outs are for each step, so that a peer which trickles would never reach one.
-            async with asyncio.timeout(self._timeout):
-                return await self._client.send(request)
+            async with asyncio.timeout(self._timeout) as limit:
+                response = await self._client.send(request, stream=True)
+                try:
+                    if receive is None or response.status_code != 200:
+                        return response, await response.aread()
+                    await self._receive(response, receive(), limit)
+                    return response, b""
+                finally:
+                    await response.aclose()
         except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:  # httpx lets some of TLS's own errors through
             if isinstance(error, _UNSENT) or refused_at(error):
                 why = obstacle(error, self._settings, self._tls)
@@ -280,14 +281,23 @@ class Http:
         finally:
             self.seconds += _now() - began
 
-    def _translate(self, response: httpx.Response, shown: str) -> Answer:
+    async def _receive(self, response: httpx.Response, take: Callable[[bytes], object], limit: asyncio.Timeout) -> None:
+        received = 0
+        async for piece in response.aiter_bytes(_PIECE):
+            take(piece)
+            received += len(piece)
+            if received >= _MEBIBYTE:
+                received = 0
+                limit.reschedule(_now() + self._timeout)
+
+    def _translate(self, response: httpx.Response, content: bytes, shown: str) -> Answer:
         self._met = True
         headers = {name.lower(): value for name, value in response.headers.items()}
-        answer = Answer(response.status_code, headers, response.content)
-        codes = () if response.is_success else issue_codes(response.content)
+        answer = Answer(response.status_code, headers, content)
+        codes = () if response.is_success else issue_codes(content)
         said = f"{self.peer} answered {response.status_code} to {shown}"
         said += f" ({', '.join(codes)})" if codes else ""
-        said += told_by_proxy(response.content, self._settings) if response.status_code == 400 else ""
+        said += told_by_proxy(content, self._settings) if response.status_code == 400 else ""
         after = retry_after(headers.get("retry-after", ""), answer.date)
         advice = ""
         if response.status_code in (401, 403) and self.credentials is not None:
@@ -321,71 +331,11 @@ def _trusting_public_cas(*_where: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _verify(base_url: str, tls: Files) -> ssl.SSLContext:
-    """For http one that trusts nobody, and is never asked: to load the public CAs takes longer than some runs."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if base_url.startswith("http:") else tls_context(tls)
-
-
 def tls_context(tls: Files) -> ssl.SSLContext:
     """How a server's certificate is verified, which it always is, and with what we prove who we are."""
+    if tls == _PUBLIC:
+        return _trusting_public_cas(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     context = trusting(tls.ca) if tls.ca else httpx.create_ssl_context()
     if tls.certificate:
         introduce(context, tls.certificate, tls.key)
     return context
-
-
-def parse_json(content: bytes, *, exact: bool = False) -> Any:
-    """Parse JSON; with `exact`, decimals keep their digits (FHIR R4 datatypes.html#decimal).
-
-    What the fast parser refuses (NaN, raw control characters, lone surrogates, other encodings) is
-    read tolerantly.
-
-    Raises:
-        ValueError: it is not JSON at all.
-    """
-    if not exact:
-        try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError:
-            pass
-    text = content.decode("utf-8-sig", errors="dicomcast.western")
-    try:
-        return json.loads(text, strict=False, parse_float=Decimal if exact else None)
-    except (RecursionError, ArithmeticError) as error:
-        raise ValueError("this JSON is too deep, or has a number beyond all bounds") from error
-
-
-def _western(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that are no UTF-8 as Windows-1252, which most archives that mislabel text mean; the others stay."""
-    assert isinstance(error, UnicodeDecodeError)
-    return error.object[error.start : error.end].decode("cp1252", errors="replace"), error.end
-
-
-codecs.register_error("dicomcast.western", _western)
-
-
-def dump_json(value: Any) -> bytes:
-    """Write JSON; a Decimal as the digits it was read with."""
-    try:
-        return orjson.dumps(value, default=_decimal)
-    except orjson.JSONEncodeError:
-        return orjson.dumps(_spelt_out(value), default=_decimal)
-
-
-def _decimal(value: Any) -> orjson.Fragment:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(str(value))
-    raise TypeError(type(value).__name__)
-
-
-def _spelt_out(value: Any) -> Any:
-    """What the fast writer refuses, as text: a lone surrogate by its escape, an integer of more than 64 bits."""
-    match value:
-        case dict():
-            return {name: _spelt_out(one) for name, one in value.items()}
-        case list():
-            return [_spelt_out(one) for one in value]
-        case str() | int():
-            return orjson.Fragment(json.dumps(value))
-        case _:
-            return value

@@ -5,6 +5,9 @@ from the instance that *speaks* for them: the smallest (rank of its SOP class, s
 number, SOPInstanceUID). The resource carries that key for every instance that it lists, so a merge
 agrees with a snapshot with no state beside the resource. When a speaker has left, `Draft.missing`
 names the instances that speak now and whose metadata must be read before the draft can be finished.
+
+A study of more instances than the rules let it list has counts alone. Then nobody knows whether an instance is new
+to it, and what becomes of it is told by a snapshot only: `Draft.whole`.
 """
 
 from __future__ import annotations
@@ -17,26 +20,27 @@ from typing import Any
 from dicomcast.identity import origin, origin_of, owns, sourced
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.disagreement import contradictions
-from dicomcast.mapping.instance import INSTANCE
+from dicomcast.mapping.instance import INSTANCE, sop_class_of, voice
 from dicomcast.mapping.rows import Facts
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.series import SERIES, names_sides
 from dicomcast.mapping.study import STUDY
 from dicomcast.mapping.tags import tag
-from dicomcast.mapping.terminology import is_acquisition, modality, rank
+from dicomcast.mapping.terminology import is_acquisition, modality
 from dicomcast.mapping.values import JSON, is_id, without_empty
 from dicomcast.model import Extra, Instance, InstanceKey, Issue, Severity, StudyDelta, StudyKey
-from dicomcast.ours import lay_study_over
+from dicomcast.ours import is_annotated, lay_study_over
 from dicomcast.overlay import leads_to, listed, overlay, settle
 
-__all__ = ["Draft", "Links", "draft", "hung_on", "merge_study"]
+__all__ = ["Draft", "Links", "annotated", "draft", "hung_on", "merge_study"]
 
 
 @dataclass(slots=True)
 class _Series:
     """A series of the draft: the element that stood there, and its instances by SOPInstanceUID.
 
-    `elements` are its attributes as mapped anew, None while they stay as they stood.
+    `elements` are its attributes as mapped anew, None while they stay as they stood. `counted` is how many instances
+    it has where `instances` are only some of them.
     """
 
     uid: str
@@ -44,6 +48,7 @@ class _Series:
     instances: dict[str, JSON]
     ours: bool
     elements: JSON | None = None
+    counted: int | None = None
 
     @property
     def attributes(self) -> JSON:
@@ -54,12 +59,16 @@ class _Series:
         return _number(self.attributes)
 
     @property
+    def count(self) -> int:
+        return len(self.instances) if self.counted is None else self.counted
+
+    @property
     def keys(self) -> set[InstanceKey]:
         return {InstanceKey(self.uid, uid) for uid in self.instances}
 
     @property
     def speaker(self) -> InstanceKey:
-        return InstanceKey(self.uid, min(self.instances, key=lambda uid: _voice(uid, self.instances[uid])))
+        return InstanceKey(self.uid, min(self.instances, key=lambda uid: voice(uid, self.instances[uid])))
 
     @property
     def by_predecessor(self) -> bool:
@@ -69,7 +78,7 @@ class _Series:
 
     @property
     def names_sides(self) -> bool:
-        sop_class = _sop_class(self.instances[self.speaker.instance_uid]) if self.instances else ""
+        sop_class = sop_class_of(self.instances[self.speaker.instance_uid]) if self.instances else ""
         return names_sides(self.attributes.get("modality"), sop_class)
 
 
@@ -78,7 +87,8 @@ class Draft:
     """What a study holds after a delta.
 
     `speaker` speaks for the study (None: nothing is left), `dataset` is its metadata where the delta
-    has it, `missing` whose metadata must be read first. `odd` is what stood among the series and is none.
+    has it, `missing` whose metadata must be read first. `odd` is what stood among the series and is none. With `whole`
+    it is no draft: the study must be read whole first.
     """
 
     series: list[_Series]
@@ -87,6 +97,7 @@ class Draft:
     missing: frozenset[InstanceKey]
     issues: list[Issue] = field(default_factory=list)
     odd: list[Any] = field(default_factory=list)
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,8 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str,
     """Apply a delta, instance by instance, to what stands in FHIR; `endpoint` and `base` as in `Links`."""
     owned = existing is None or owns(delta.key, existing)
     series, odd = _holdings(existing, lambda element: owned or _refers(element, endpoint, base))
+    if not delta.snapshot and any(one.ours and _lists_too_few(one) for one in series.values()):
+        return Draft([], None, None, frozenset(), whole=True)
     # Who spoke when the attributes that stand there were mapped. Attributes that others wrote came
     # from nobody knows which instance, so there the speaker is always read anew.
     # What DICOM Cast wrote has to be said anew, as a whole: it may be nothing that a server takes again.
@@ -125,6 +138,9 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str,
     told = {key: one.metadata for key, one in delta.instances.items() if one.metadata is not None}
     datasets = {key: Dataset(metadata, issues) for key, metadata in told.items()}
     _put(series, datasets, rules)
+    for uid, count in delta.counts.items():
+        if uid in series:
+            series[uid].counted = count
     missing = set(delta.instances.keys() - datasets.keys())
     speakers = []
     changed = held | {key.series_uid for key in delta.deleted}
@@ -167,6 +183,18 @@ def _holdings(existing: JSON | None, is_ours: Callable[[JSON], bool]) -> tuple[d
     return series, odd
 
 
+def _lists_too_few(one: _Series) -> bool:
+    """Whether a series has more instances than it lists."""
+    count = one.before.get("numberOfInstances")
+    return isinstance(count, int) and count > len(one.instances)
+
+
+def annotated(study: JSON | None, rules: Rules) -> frozenset[InstanceKey]:
+    """The instances on which others wrote something: these stay listed, however many there are."""
+    series = _holdings(study, lambda _: True)[0].values()
+    return frozenset(key for one in series for key in one.keys if is_annotated(one.instances[key.instance_uid], rules))
+
+
 def _remove(series: dict[str, _Series], delta: StudyDelta) -> None:
     for one in series.values():
         if delta.snapshot and one.ours:
@@ -192,20 +220,9 @@ def _speaker(series: Iterable[_Series]) -> InstanceKey | None:
     for one in series:
         if one.instances:
             key = one.speaker
-            best, number, uid = _voice(key.instance_uid, one.instances[key.instance_uid])
+            best, number, uid = voice(key.instance_uid, one.instances[key.instance_uid])
             candidates.append(((best, one.number, number, uid, one.uid), key))
     return min(candidates)[1] if candidates else None
-
-
-def _voice(uid: str, instance: JSON) -> tuple[int, float, str]:
-    """The order in which the instances of a series speak."""
-    return rank(_sop_class(instance)), _number(instance), uid
-
-
-def _sop_class(instance: JSON) -> str:
-    sop_class = instance.get("sopClass")
-    code = sop_class.get("code") if isinstance(sop_class, dict) else None
-    return str(code or "").removeprefix("urn:oid:")
 
 
 def _number(element: JSON) -> float:
@@ -234,7 +251,9 @@ def merge_study(
         elements = STUDY.elements(Facts(content.dataset, rules, key.study_uid))
         study = lay_study_over(study, elements, rules, owned=owned)
     mark = replace(links, endpoint="") if owned else links
-    series = [_lay_series_over(one, rules, mark) for one in content.series]
+    count = sum(one.count for one in content.series if one.ours)
+    too_many = rules.most_listed is not None and count > rules.most_listed
+    series = [_lay_series_over(one, rules, mark, too_many) for one in content.series]
     series.sort(key=lambda element: (_number(element), element["uid"]))
     study = overlay(study, {"modality": _modalities(series, everything=Extra.ALL_MODALITIES in rules.extras)}, ())
     derived: JSON = {
@@ -277,15 +296,21 @@ def _meta(meta: Any, source: str) -> JSON:
     return before if origin_of({"meta": before}) == origin(source) else sourced(before, source)
 
 
-def _lay_series_over(one: _Series, rules: Rules, mark: Links) -> JSON:
-    """The element of a series. In a study of somebody else, `mark` has the Endpoint that tells it is ours."""
+def _lay_series_over(one: _Series, rules: Rules, mark: Links, too_many: bool) -> JSON:
+    """The element of a series. In a study of somebody else, `mark` has the Endpoint that tells it is ours.
+
+    Where there are `too_many` instances, only those stay listed on which others wrote something.
+    """
     if not one.ours:
         return one.before
     element = one.before if one.elements is None else overlay(one.before, one.elements, SERIES.owned(rules))
     if one.instances:
-        instances = sorted(one.instances.values(), key=lambda instance: (_number(instance), instance["uid"]))
+        some = [instance for instance in one.instances.values() if not too_many or is_annotated(instance, rules)]
+        some.sort(key=lambda instance: (_number(instance), instance["uid"]))
         odd = _split(one.before.get("instance"))[1]
-        element = element | {"numberOfInstances": len(instances), "instance": [*instances, *odd]}
+        element = element | {"numberOfInstances": one.count, "instance": [*some, *odd]}
+        if not element["instance"]:
+            del element["instance"]
     return element | {"endpoint": _with_endpoint(element, mark)} if mark.endpoint else element
 
 

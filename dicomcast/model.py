@@ -210,14 +210,16 @@ class Instance:
 class StudyDelta:
     """All that a window, or a snapshot, says about one study.
 
-    As a `snapshot` it is the whole truth: what `instances` does not list is gone. `fault` is why the
-    entries could not be understood; such a delta is parked, and its retry reads a snapshot.
+    As a `snapshot` it is the whole truth: what `instances` does not list is gone. `counts` is how many instances each
+    series has where they are too many to be listed: then `instances` are those that speak for all. `fault` is why
+    the entries could not be understood; such a delta is parked, and its retry reads a snapshot.
     """
 
     key: StudyKey
     instances: Mapping[InstanceKey, Instance] = field(default_factory=dict)
     deleted: frozenset[InstanceKey] = frozenset()
     snapshot: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
     sequences: tuple[int, ...] = ()
     fault: str = ""
 

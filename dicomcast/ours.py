@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
+from dicomcast.mapping.instance import INSTANCE
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.study import ACCESSION, STUDY, STUDY_ID, VISIT
 from dicomcast.mapping.values import JSON, without_empty
 from dicomcast.model import Extra
-from dicomcast.overlay import covers, listed, objects, overlay, replace_ours
+from dicomcast.overlay import OURS, covers, listed, objects, overlay, replace_ours
 
-__all__ = ["lay_study_over"]
+__all__ = ["is_annotated", "lay_study_over"]
 
 # What the OID or the UUID of an issuer becomes (PS3.3 §10.14).
 _URN = re.compile("urn:(oid|uuid):")
@@ -113,3 +114,17 @@ def _is_note(note: JSON, said: Collection[Any]) -> bool:
 def _members(element: JSON) -> set[str]:
     """The names that say something."""
     return {name for name in element if name not in ("id", "extension") and not name.startswith("_")}
+
+
+def is_annotated(instance: JSON, rules: Rules) -> bool:
+    """Whether others wrote something on an instance of a series."""
+    sop_class = instance.get("sopClass")
+    parts = [(instance, {"uid", *INSTANCE.owned(rules)})]
+    if isinstance(sop_class, dict):
+        parts.append((sop_class, {"system", "code", "display"}))
+    return any(_others(part, ours) for part, ours in parts)
+
+
+def _others(part: JSON, ours: Collection[str]) -> bool:
+    urls = [one.get("url") for one in objects(part.get("extension"))]
+    return any(url not in ours and url not in OURS for url in urls) or not part.keys() <= {*ours, "extension"}

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from dicomcast.mapping.values import JSON
 
-__all__ = ["covers", "leads_to", "listed", "objects", "overlay", "replace_ours", "settle", "target_of"]
+__all__ = ["OURS", "covers", "leads_to", "listed", "objects", "overlay", "replace_ours", "settle", "target_of"]
 
 # The only extensions that we write on elements; any other there is somebody else's.
-_OURS = (
+OURS = (
     "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
     "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation",
     "http://hl7.org/fhir/StructureDefinition/patient-birthTime",
@@ -114,7 +114,7 @@ def _take(rest: list[Any], item: Any) -> Any:
 
 def _ours_and_theirs(old: JSON, new: JSON) -> tuple[list[Any], list[Any]]:
     """The extensions of an element that are ours, by their URL, and those that are not."""
-    urls = {*_OURS, *(str(one.get("url")) for one in objects(new.get("extension")))}
+    urls = {*OURS, *(str(one.get("url")) for one in objects(new.get("extension")))}
     found = listed(old.get("extension"))
     ours = [one for one in found if isinstance(one, dict) and str(one.get("url")) in urls]
     return ours, [one for one in found if one not in ours]

@@ -23,9 +23,10 @@ from dicomcast.mapping.patient import PATIENT, patient, subject_of
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
-from dicomcast.merge import draft
+from dicomcast.merge import Draft
 from dicomcast.model import Issue, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to, listed, objects, overlay, replace_ours, target_of
+from dicomcast.reading import Reader
 
 __all__ = ["Patients", "Turn", "identifier_of"]
 
@@ -64,12 +65,20 @@ class Patients:
     """The Patients of one source."""
 
     def __init__(
-        self, fhir: FhirServer, memory: Memory, adoptions: Adoptions, feed: Feed, rules: Rules, mode: str
+        self,
+        fhir: FhirServer,
+        memory: Memory,
+        adoptions: Adoptions,
+        feed: Feed,
+        reader: Reader,
+        rules: Rules,
+        mode: str,
     ) -> None:
         self._fhir = fhir
         self._memory = memory
         self._adoptions = adoptions
         self._feed = feed
+        self._reader = reader
         self._rules = rules
         self._mode = mode
 
@@ -255,14 +264,18 @@ class Patients:
 
     async def _claimed(self, study_id: str, key: StudyKey, endpoint: str) -> JSON | None:
         study = await self._fhir.read("ImagingStudy", study_id) or {}
-        speaker = draft(study, StudyDelta(key), self._rules, endpoint, self._fhir.base_url).speaker
         try:
-            instance = await self._feed.instance(key, speaker) if speaker else None
+            metadata = await self._spoken(await self._reader.draft(study, StudyDelta(key), endpoint), key)
         except Rejected:  # It is parked itself, or will be, and must not stop the study that leaves.
             return None
-        if instance is None or instance.metadata is None:
-            return None
-        return patient(Dataset(instance.metadata), self._rules, key.study_uid)
+        return patient(metadata, self._rules, key.study_uid) if metadata is not None else None
+
+    async def _spoken(self, content: Draft, key: StudyKey) -> Dataset | None:
+        """The metadata of the instance that speaks, which were read already where the study lists none."""
+        if content.dataset is not None or content.speaker is None:
+            return content.dataset
+        instance = await self._feed.instance(key, content.speaker)
+        return Dataset(instance.metadata) if instance is not None and instance.metadata is not None else None
 
 
 def _is_other(resource: JSON, identifier: Identifier) -> bool:

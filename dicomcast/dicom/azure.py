@@ -7,7 +7,7 @@ version 2. A cursor goes on in the version that wrote it, for as long as that is
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from dicomcast.dicom.refusals import met, refusals_waited_for
 from dicomcast.dicom.ticks import TICKS, moment, text, ticks
 from dicomcast.dicom.wado import Dicomweb
 from dicomcast.errors import ConfigError, NotItself, Rejected, Retriable, SourceReset, Stumbled
+from dicomcast.gathering import Gathering
 from dicomcast.http import Answer, Http, parse_json
 from dicomcast.identity import DEFAULT_PARTITION, canonical, dicomweb_base
 from dicomcast.model import Cursor, Entry, Instance, InstanceKey, StudyDelta, StudyKey, Window
@@ -255,9 +256,9 @@ class AzureFeed:
             raise NotItself("the archive sent no list of its partitions; see DICOM__URL", peer="dicom") from None
         return ["" if name == DEFAULT_PARTITION else name for name in names] or [""]
 
-    async def snapshot(self, key: StudyKey) -> StudyDelta:
+    async def snapshot(self, key: StudyKey, gathering: Callable[[], Gathering] | None = None) -> StudyDelta:
         """The study as it is now."""
-        return await self._dicomweb.snapshot(key, self._path(key.partition))
+        return await self._dicomweb.snapshot(key, self._path(key.partition), gathering or (lambda: Gathering(key)))
 
     async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
         """The instance as it is now."""

@@ -8,7 +8,7 @@ that no search shows, such as an instance that was replaced by another, is not n
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from dicomcast.dicom.refusals import met, refusals_waited_for
 from dicomcast.dicom.sweep import Page, Sweeper, complete, fingerprint
 from dicomcast.dicom.wado import JSON, Dicomweb
 from dicomcast.errors import ConfigError
+from dicomcast.gathering import Gathering
 from dicomcast.grouping import is_uid
 from dicomcast.http import Http
 from dicomcast.identity import canonical
@@ -175,9 +176,9 @@ class DicomwebFeed:
             return facts
         return [*facts, *await self._dicomweb.instance_uids(uid)]
 
-    async def snapshot(self, key: StudyKey) -> StudyDelta:
+    async def snapshot(self, key: StudyKey, gathering: Callable[[], Gathering] | None = None) -> StudyDelta:
         """The study as it is now."""
-        return await self._dicomweb.snapshot(key, "")
+        return await self._dicomweb.snapshot(key, "", gathering or (lambda: Gathering(key)))
 
     async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
         """The instance as it is now."""

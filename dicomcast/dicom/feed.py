@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 from typing import Protocol
 
+from dicomcast.gathering import Gathering
 from dicomcast.model import Cursor, Instance, InstanceKey, StudyDelta, StudyKey, Window
 
 __all__ = ["Feed"]
@@ -74,8 +75,8 @@ class Feed(Protocol):
     async def partitions(self) -> list[str]:
         """The partitions of the archive; [""] if it has none."""
 
-    async def snapshot(self, key: StudyKey) -> StudyDelta:
-        """All that the archive holds of a study now; nothing if it is gone."""
+    async def snapshot(self, key: StudyKey, gathering: Callable[[], Gathering] | None = None) -> StudyDelta:
+        """All that the archive holds of a study now; nothing if it is gone. `gathering` begins to gather it."""
 
     async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
         """One instance as it is now, None if it is gone."""

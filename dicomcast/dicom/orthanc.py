@@ -6,7 +6,7 @@ takes the earlier rows of what it deletes out of it; so what vanished is found b
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from dicomcast.dicom.refusals import met, refusals_waited_for
 from dicomcast.dicom.sweep import Page, Sweeper
 from dicomcast.dicom.wado import Dicomweb, instance_of
 from dicomcast.errors import ConfigError, NotFound, Retriable, SourceReset
+from dicomcast.gathering import Gathering
 from dicomcast.grouping import is_uid
 from dicomcast.http import Http
 from dicomcast.identity import canonical
@@ -183,23 +184,30 @@ class OrthancFeed:
         """What is there of some studies."""
         return await self._rest.fingerprints(await self._named(study_uids))
 
-    async def snapshot(self, key: StudyKey) -> StudyDelta:
+    async def snapshot(self, key: StudyKey, gathering: Callable[[], Gathering] | None = None) -> StudyDelta:
         """The study as it is now, by DICOMweb where that is there."""
+        gathering = gathering or (lambda: Gathering(key))
         studies = await self._rest.lookup(key.study_uid)
         if len(studies) == 1 and self._root:
-            return await self._dicomweb.snapshot(key, self._root)
-        instances: dict[InstanceKey, Instance] = {}
-        try:
-            # A UID that stands under two PatientIDs is two studies to Orthanc, and none to its DICOMweb.
-            for study in studies:
-                found = [instance_of(key, dicom_json(tags)) for tags in await self._rest.tags(study)]
-                instances |= {one.key: one for one in found}
-        except NotFound:
-            raise Retriable(f"study {key.study_uid} was deleted while it was read", peer="dicom") from None
-        return StudyDelta(key, instances, snapshot=True)
+            return await self._dicomweb.snapshot(key, self._root, gathering)
+        gathered = gathering()
+        await self._read(key, studies, gathered.add)
+        return gathered.delta()
 
     async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
         """The instance as it is now."""
-        if self._root and len(await self._rest.lookup(key.study_uid)) == 1:
+        studies = await self._rest.lookup(key.study_uid)
+        if len(studies) == 1 and self._root:
             return await self._dicomweb.instance(key, instance, self._root)
-        return (await self.snapshot(key)).instances.get(instance)
+        found: dict[InstanceKey, Instance] = {}
+        await self._read(key, studies, lambda one: found.update({one.key: one} if one.key == instance else {}))
+        return found.get(instance)
+
+    async def _read(self, key: StudyKey, studies: Collection[str], take: Callable[[Instance], object]) -> None:
+        """The instances of all that stands under a UID: under two PatientIDs it is two studies to Orthanc, and none to
+        its DICOMweb."""
+        try:
+            for study in studies:
+                await self._rest.tags(study, lambda tags: take(instance_of(key, dicom_json(tags))))
+        except NotFound:
+            raise Retriable(f"study {key.study_uid} was deleted while it was read", peer="dicom") from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from dicomcast.dicom.objects import Objects
 from dicomcast.dicom.sweep import fingerprint
 from dicomcast.errors import ConfigError, NotFound, NotItself
 from dicomcast.http import Answer, Http, dump_json, parse_json
@@ -102,12 +103,22 @@ class OrthancRest:
                 facts[studies[parent]] += parts
         return {uid: fingerprint(some) for uid, some in facts.items()}
 
-    async def tags(self, study: str) -> list[JSON]:
-        """The tags of all instances of a study."""
+    async def tags(self, study: str, take: Callable[[JSON], object]) -> None:
+        """Hand over the tags of all instances of a study, one by one; after a broken answer some come again."""
+        objects = Objects(take, named=True)
+
+        def receive() -> Callable[[bytes], object]:
+            nonlocal objects
+            objects = Objects(take, named=True)
+            return objects.feed
+
         # The id is a digest of the PatientID and a UID, so a short record number can be guessed from it.
         shown = "studies/[id]/instances-tags"
-        answer = await self._http.request("GET", f"studies/{study}/instances-tags", shown=shown)
-        return [tags for tags in _object(answer).values() if isinstance(tags, dict)]
+        try:
+            await self._http.request("GET", f"studies/{study}/instances-tags", shown=shown, receive=receive)
+            objects.close()
+        except ValueError:
+            raise _strange() from None
 
     async def _bulk(self, resources: Iterable[str], level: str) -> list[JSON]:
         resources = list(resources)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from dicomcast.dicom.objects import Objects
 from dicomcast.errors import NotFound, Rejected, Retriable, Stumbled
-from dicomcast.http import Answer, Http, parse_json
+from dicomcast.gathering import Gathering
+from dicomcast.http import Answer, Http
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.table import select
 from dicomcast.mapping.tags import canonical, tag
@@ -16,6 +19,8 @@ from dicomcast.model import Instance, InstanceKey, StudyDelta, StudyKey
 __all__ = ["Dicomweb", "instance_of"]
 
 JSON = dict[str, Any]
+# Begins to take in instances, anew each time that they have to be asked for again.
+Begin = Callable[[], Callable[[Instance], object]]
 
 _PAGE = 200
 _DICOM_JSON = {"Accept": "application/dicom+json"}
@@ -27,19 +32,25 @@ class Dicomweb:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    async def snapshot(self, key: StudyKey, path: str) -> StudyDelta:
-        """A whole study; a study that is gone has no instances.
+    async def snapshot(self, key: StudyKey, path: str, gathering: Callable[[], Gathering]) -> StudyDelta:
+        """A whole study, gathered while it is read; a study that is gone has no instances.
 
         Raises:
             Rejected: the metadata cannot be used.
         """
-        try:
-            instances = await self._metadata(key, path, f"studies/{_segment(key.study_uid)}/metadata")
-        except NotFound:
-            instances = []
-        if not instances:
+        gathered = gathering()
+
+        def begin() -> Callable[[Instance], object]:
+            nonlocal gathered
+            gathered = gathering()
+            return gathered.add
+
+        with suppress(NotFound):
+            await self._metadata(key, path, f"studies/{_segment(key.study_uid)}/metadata", begin)
+        delta = gathered.delta()
+        if not delta.instances:
             await self._confirm_absence(key, f"{path}/studies", {})
-        return StudyDelta(key, {one.key: one for one in instances}, snapshot=True)
+        return delta
 
     async def instance(self, key: StudyKey, instance: InstanceKey, path: str) -> Instance | None:
         """One instance, None if it is gone.
@@ -49,10 +60,14 @@ class Dicomweb:
         """
         uids = map(_segment, (key.study_uid, instance.series_uid, instance.instance_uid))
         address = "studies/{}/series/{}/instances/{}/metadata".format(*uids)
-        try:
-            found = await self._metadata(key, path, address)
-        except NotFound:
-            found = []
+        found = list[Instance]()
+
+        def begin() -> Callable[[Instance], object]:
+            found.clear()
+            return found.append
+
+        with suppress(NotFound):
+            await self._metadata(key, path, address, begin)
         one = next((one for one in found if one.key == instance), None)
         if one is None:
             await self._confirm_absence(key, f"{path}/instances", {"SOPInstanceUID": instance.instance_uid})
@@ -61,7 +76,7 @@ class Dicomweb:
     async def search(self, address: str, query: Mapping[str, str], *, budget: float | None = None) -> list[JSON]:
         """The matches of a search (PS3.18 §10.6), of which a server may send fewer than there are."""
         answer = await self._http.request("GET", address, params=query, headers=_DICOM_JSON, budget=budget)
-        return _datasets(answer, "a search")
+        return _datasets(answer)
 
     async def instance_uids(self, study_uid: str) -> set[str]:
         """The UIDs of the instances of a study, by searching for them."""
@@ -74,18 +89,31 @@ class Dicomweb:
                 return found
             found |= new
 
-    async def _metadata(self, key: StudyKey, path: str, address: str) -> list[Instance]:
+    async def _metadata(self, key: StudyKey, path: str, address: str, begin: Begin) -> None:
+        """Hand over the instances that are sent of a study, one by one: all of them may be more than is to be held."""
+        objects = Objects(lambda _: None)
+
+        def receive() -> Callable[[bytes], object]:
+            nonlocal objects
+            take = begin()
+            objects = Objects(lambda metadata: take(instance_of(key, metadata)))
+            return objects.feed
+
         try:
-            answer = await self._http.request("GET", f"{path}/{address}", headers=_DICOM_JSON, at_once=(Stumbled,))
+            answer = await self._http.request(
+                "GET", f"{path}/{address}", headers=_DICOM_JSON, at_once=(Stumbled,), receive=receive
+            )
+            if answer.status == 206:  # PS3.18 §8.5: a part of it, and what is not in it would be taken for gone
+                said = f"the archive answered with a part of the metadata of study {key.study_uid}"
+                raise Retriable(said, peer="dicom", status=206)
+            objects.close()
+        except ValueError:
+            raise _unusable(f"the metadata of study {key.study_uid} is not DICOM JSON", "metadata-not-json") from None
         except Stumbled:
             # A service that answers this has stumbled over the study alone.
             await self._search(key, f"{path}/studies", {})
             said = f"the archive cannot read the metadata of study {key.study_uid}"
             raise _unusable(said, "metadata-unreadable") from None
-        if answer.status == 206:  # PS3.18 §8.5: a part of it, and what is not in it would be taken for gone
-            said = f"the archive answered with a part of the metadata of study {key.study_uid}"
-            raise Retriable(said, peer="dicom", status=206)
-        return [instance_of(key, dataset) for dataset in _datasets(answer, f"the metadata of study {key.study_uid}")]
 
     async def _confirm_absence(self, key: StudyKey, url: str, query: dict[str, str]) -> None:
         """A 404 or nothing may come from a proxy or a wrong path, and would delete a study: the search must agree."""
@@ -113,18 +141,16 @@ def _segment(uid: str) -> str:
     return quote(uid, safe="")
 
 
-def _datasets(answer: Answer, what: str) -> list[JSON]:
+def _datasets(answer: Answer) -> list[JSON]:
     """The datasets of an answer: 204 is none, and some servers send one bare."""
-    if answer.status == 204 or not answer.content:
-        return []
+    found = list[JSON]()
+    objects = Objects(found.append)
     try:
-        datasets = parse_json(answer.content)
+        objects.feed(answer.content)
+        objects.close()
     except ValueError:
-        datasets = ""
-    datasets = [datasets] if isinstance(datasets, dict) else datasets
-    if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
-        raise _unusable(f"{what} is not DICOM JSON", "metadata-not-json")
-    return datasets
+        raise _unusable("a search is not DICOM JSON", "metadata-not-json") from None
+    return found
 
 
 def _unusable(said: str, reason: str) -> Rejected:

@@ -15,13 +15,13 @@ from dicomcast.mapping.tags import tag
 from dicomcast.mapping.values import JSON, fhir_date, names
 from dicomcast.model import Issue, Metadata
 
-__all__ = ["contradictions", "mismatches"]
+__all__ = ["WHOSE", "contradictions", "mismatches"]
 
 # What is told, part by part; a part is there only where it is told.
 Parts = dict[str, Any]
 # The instances of a series come from one device and one order: what else would differ within it costs more to look for
 # in thousands of them than mapping them.
-_WHOSE = frozenset({tag("PatientID"), tag("PatientName"), tag("AccessionNumber")})
+WHOSE = frozenset({tag("PatientID"), tag("PatientName"), tag("AccessionNumber")})
 # How many ways to write the same are remembered.
 _SPELLINGS = 4
 _GENDERS = frozenset({"male", "female", "other"})
@@ -72,7 +72,7 @@ def contradictions(instances: Iterable[Metadata], speakers: Iterable[Metadata]) 
     """An issue for each attribute of the study about which those who speak for its series disagree, or for whose
     study it is about which any of its instances do."""
     attributes = [_Attribute(keyword, read) for keyword, read in _TOLD.items()]
-    whose = [one for one in attributes if one.tag in _WHOSE]
+    whose = [one for one in attributes if one.tag in WHOSE]
     for told, heard in ((speakers, attributes), (instances, whose)):
         for metadata in told:
             for one in heard:

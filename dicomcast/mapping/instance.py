@@ -1,19 +1,32 @@
-"""ImagingStudy.series.instance."""
+"""ImagingStudy.series.instance, and the order in which the instances of a series speak."""
 
 from __future__ import annotations
 
+import math
+
+from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.rows import Facts, Table
+from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.tags import tag
+from dicomcast.mapping.terminology import rank
 from dicomcast.mapping.values import JSON, UNKNOWN, codes, oid_urn
 from dicomcast.model import Extra
 
-__all__ = ["INSTANCE"]
+__all__ = ["INSTANCE", "Voice", "sop_class_of", "voice", "voice_of"]
 
 INSTANCE = Table("ImagingStudy.series.instance")
 
+# The smallest speaks: rank of the SOP class, InstanceNumber, SOPInstanceUID.
+Voice = tuple[int, float, str]
+
 _NUMBER_OF_FRAMES = "https://profiles.ihe.net/RAD/MADO/StructureDefinition/MadoNumberOfFrames"
 
-INSTANCE.counted("uid", "SOPInstanceUID", "R4 mappings; PS3.3 C.12.1", "Bare, without urn:oid:.")
+INSTANCE.counted(
+    "uid",
+    "SOPInstanceUID",
+    "R4 mappings; PS3.3 C.12.1",
+    "Bare, without urn:oid:. Only up to `MAPPING__INSTANCES` in a study.",
+)
 
 
 @INSTANCE.row("sopClass", "SOPClassUID", "R4 mappings; PS3.3 C.12.1", always=True)
@@ -66,3 +79,22 @@ def _number_of_frames(facts: Facts) -> list[JSON]:
     """As IHE MADO has it."""
     frames = facts.dataset.integer(tag("NumberOfFrames"), low=1)
     return [] if frames is None else [{"url": _NUMBER_OF_FRAMES, "valueInteger": frames}]
+
+
+def voice(uid: str, element: JSON) -> Voice:
+    """When an instance speaks, by what stands of it in FHIR."""
+    number = element.get("number")
+    return rank(sop_class_of(element)), number if isinstance(number, int) else math.inf, uid
+
+
+def voice_of(uid: str, dataset: Dataset) -> Voice:
+    """The same, by its metadata."""
+    facts = Facts(dataset, Rules(""))
+    return voice(uid, {"sopClass": _sop_class(facts), "number": _number(facts)})
+
+
+def sop_class_of(element: JSON) -> str:
+    """The UID of its SOP class, "" if it is none; anyone may have written the element."""
+    sop_class = element.get("sopClass")
+    code = sop_class.get("code") if isinstance(sop_class, dict) else None
+    return str(code or "").removeprefix("urn:oid:")

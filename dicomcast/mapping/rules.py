@@ -21,7 +21,8 @@ class Rules:
     becomes of a study without PatientID, `unknown` the PatientID of the one Patient whom such studies may
     share, `timezone` the site's zone for times without (0008,0201), `extras` what is mapped beside the usual,
     `compat` whether a study's description is its `note` too, as DICOM Cast had it, `strict` whether a study
-    with an `Issue` is refused.
+    with an `Issue` is refused, `most_listed` of how many instances a study may be so that they are listed in it
+    (None: of any number), and not only counted.
     """
 
     patient_system: str
@@ -34,6 +35,7 @@ class Rules:
     extras: frozenset[Extra] = frozenset()
     compat: bool = False
     strict: bool = False
+    most_listed: int | None = None
 
     def is_nobody(self, system: str, value: str) -> bool:
         """Whether an identifier is that of the one Patient whom studies without PatientID share."""

@@ -26,7 +26,7 @@ from dicomcast.mapping.values import (
 )
 from dicomcast.model import Extra
 
-__all__ = ["SERIES", "names_sides"]
+__all__ = ["SERIES", "SIDES", "names_sides"]
 
 SERIES = Table("ImagingStudy.series")
 
@@ -41,6 +41,8 @@ _LATERALITY = {
 # PS3.3 C.8.11.2 (DX, MG, IO, PX) and C.8.17 (ophthalmic): the modules that have Image Laterality (0020,0062).
 _SIDED = frozenset("DX MG IO PX OP OPT".split())
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+# What each image of a series is asked for, and not only the one that speaks.
+SIDES = frozenset(map(tag, ("ImageLaterality", *_FUNCTIONAL_GROUPS)))
 
 
 def names_sides(modality: object, sop_class_uid: str) -> bool:
@@ -82,7 +84,7 @@ def _description(facts: Facts) -> str:
     return facts.dataset.text(tag("SeriesDescription")) or str(coded[0].get("text", "") if coded else "")
 
 
-SERIES.counted("numberOfInstances", "", "R4 mappings", "The instances listed.")
+SERIES.counted("numberOfInstances", "", "R4 mappings", "The instances, listed or not.")
 
 
 @SERIES.row(

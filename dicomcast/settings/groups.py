@@ -15,6 +15,7 @@ from dicomcast.settings.values import (
     Duration,
     Extras,
     IdentifierValue,
+    Instances,
     Issuers,
     LogLevel,
     StartAt,
@@ -103,6 +104,12 @@ class MappingSettings(Group):
     extras: Extras = Field(
         default=(),
         description="What is mapped beside the usual; [the mapping](mapping.md) says what each of them is.",
+    )
+    instances: Instances = Field(
+        default=10_000,
+        description="Of how many instances a study may be so that each is listed in it (`full`: of any number; "
+        "`counts`: none is ever listed). The series of a larger one have `numberOfInstances` alone, and all its "
+        "metadata are read with each change; see [very large studies](../explanation/design.md#very-large-studies).",
     )
     compat: bool = Field(
         default=False,

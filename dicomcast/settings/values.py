@@ -28,6 +28,7 @@ __all__ = [
     "Extras",
     "HttpUrl",
     "IdentifierValue",
+    "Instances",
     "Issuers",
     "LogLevel",
     "Password",
@@ -96,6 +97,16 @@ def _extras(value: object) -> object:
     if not isinstance(names, list | tuple) or not all(name in known for name in names):
         raise ValueError(f"write some of {', '.join(known)}")
     return tuple(names)
+
+
+def _instances(value: object) -> object:
+    """Read `MAPPING__INSTANCES`; TOML brings a number as such."""
+    text = str(value).strip().lower()
+    if text in ("full", "counts"):
+        return text
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise ValueError("write full, counts, or how many instances of a study may be listed")
+    return int(text)
 
 
 def _zone(name: str) -> str:
@@ -182,6 +193,9 @@ Extras = Annotated[
     NoDecode,
     BeforeValidator(_extras),
     Written("some of " + ", ".join(f"`{one}`" for one in Extra) + " (in TOML, an array)"),
+]
+Instances = Annotated[
+    Literal["full", "counts"] | int, BeforeValidator(_instances), Written("`full`, `counts`, or a number from 1")
 ]
 Zone = Annotated[str, AfterValidator(_zone), Written("an IANA time zone, such as `Europe/Berlin`")]
 StateUrl = Annotated[

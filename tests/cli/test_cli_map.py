@@ -51,6 +51,17 @@ def test_files_folders_and_json_together(embedded: Embedded) -> None:
     assert not embedded.state.exists()
 
 
+@pytest.mark.parametrize(("instances", "listed"), [("full", 2), ("2", 2), ("1", 0), ("counts", 0)])
+def test_a_large_study_is_counted(embedded: Embedded, instances: str, listed: int) -> None:
+    """MAPPING__INSTANCES holds here too."""
+    told = [dataset("1.2.3", "1.2.3.1", f"1.2.3.1.{number}") for number in "12"]
+    ended = embedded.run("map", "-", stdin=json.dumps(told), MAPPING__INSTANCES=instances)
+    (study,) = [one["resource"] for one in ended.json["entry"] if one["resource"]["resourceType"] == "ImagingStudy"]
+    (series,) = study["series"]
+    assert series["numberOfInstances"] == study["numberOfInstances"] == 2
+    assert len(series.get("instance", [])) == listed
+
+
 def test_stdin_pretty_and_issues(embedded: Embedded) -> None:
     """DICOM JSON comes in by `-`; --pretty indents, and --issues names on stderr what is odd, without its value."""
     odd = dataset("1.2.3", "1.2.3.1", "1.2.3.1.1", StudyDate="the day before", PatientName="Doe^Jane")

@@ -130,6 +130,8 @@ def test_negative_start_in_toml(tmp_path: Path) -> None:
         ("PATIENT__UNKNOWN", "", "write a text, such as UNKNOWN"),
         ("PATIENT__UNKNOWN", "who\tknows", "write a text, such as UNKNOWN"),
         ("MAPPING__STRICT", "perhaps", "write true or false"),
+        ("MAPPING__INSTANCES", "some", "write full, counts, or how many instances of a study may be listed"),
+        ("MAPPING__INSTANCES", "0", "write full, counts, or how many instances of a study may be listed"),
         ("MAPPING__TIMEZONE", "Mars/Olympus", "write the name of an IANA time zone, such as Europe/Berlin"),
         ("MAPPING__TIMEZONE", "../etc/passwd", "write the name of an IANA time zone, such as Europe/Berlin"),
         ("MAPPING__TIMEZONE", "", "write the name of an IANA time zone, such as Europe/Berlin"),

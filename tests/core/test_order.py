@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomcast.gathering import Gathering
 from dicomcast.mapping.patient import patient
 from dicomcast.mapping.rules import Rules
-from dicomcast.merge import Draft, Links, draft, merge_study
+from dicomcast.merge import Draft, Links, annotated, draft, merge_study
 from dicomcast.model import Extra, Instance, InstanceKey, StudyDelta, StudyKey
 from tests.judge import problems
 from tests.metadata import CT, KEY_OBJECTS, MAMMOGRAM, SR, code, metadata
@@ -60,17 +61,27 @@ sites = st.builds(
     timezone=st.sampled_from([None, ZoneInfo("Europe/Berlin")]),
     extras=st.sampled_from([frozenset(), frozenset(Extra)]),
     compat=st.booleans(),
+    most_listed=st.sampled_from([None, 0, 1, 2, 3]),
 )
 
 
 def _draft(existing: Any, delta: StudyDelta, rules: Rules, archive: dict[InstanceKey, Instance]) -> Draft:
     """The draft of a delta, for which the archive is asked as the worker asks it."""
     content = draft(existing, delta, rules, LINKS.endpoint)
+    if content.whole:
+        return draft(existing, _gathered(archive, rules, existing), rules, LINKS.endpoint)
     while content.missing:
         read = {key: archive[key] for key in content.missing}
         delta = replace(delta, instances={**delta.instances, **read})
         content = draft(existing, delta, rules, LINKS.endpoint)
     return content
+
+
+def _gathered(archive: dict[InstanceKey, Instance], rules: Rules, existing: Any = None) -> StudyDelta:
+    gathering = Gathering(KEY, rules.most_listed, annotated(existing, rules))
+    for one in archive.values():
+        gathering.add(one)
+    return gathering.delta()
 
 
 def _merged(existing: Any, content: Draft, rules: Rules) -> Any:
@@ -97,6 +108,33 @@ def test_any_order_and_any_windows_give_the_same(told: dict[InstanceKey, Any], r
         assert study is not None and study["numberOfInstances"] == len(arrived)
     assert study == expected
     assert content.speaker == whole.speaker
+
+
+@given(told=archives, rules=sites, data=st.data())
+def test_what_is_kept_of_a_study_that_is_read_says_all(told: dict[InstanceKey, Any], rules: Rules, data: Any) -> None:
+    """Whatever is dropped while a study is read, study, Patient and issues are those of all its metadata."""
+    archive = {key: Instance(key, told[key]) for key in data.draw(st.permutations(sorted(told)))}
+    both = []
+    for delta in (StudyDelta(KEY, archive, snapshot=True), _gathered(archive, rules)):
+        content = draft(None, delta, rules, LINKS.endpoint)
+        assert content.dataset is not None
+        who = patient(content.dataset, rules, KEY.study_uid)
+        both.append((_merged(None, content, rules), who, set(content.issues), content.speaker))
+    assert both[0] == both[1]
+
+
+@given(before=archives, after=archives, rules=sites, more=st.sampled_from([None, 0, 2]))
+def test_another_limit_takes_hold_with_the_next_cast(
+    before: dict[InstanceKey, Any], after: dict[InstanceKey, Any], rules: Rules, more: int | None
+) -> None:
+    """A study that stands there listed or counted becomes what one look at the archive gives by the present rules."""
+    old, new = ({key: Instance(key, one) for key, one in told.items()} for told in (before, before | after))
+    earlier = replace(rules, most_listed=more)
+    study = _merged(None, draft(None, _gathered(old, earlier), earlier, LINKS.endpoint), earlier)
+    delta = StudyDelta(KEY, {key: new[key] for key in after})
+    assert _merged(study, _draft(study, delta, rules, new), rules) == _merged(
+        None, draft(None, _gathered(new, rules), rules, LINKS.endpoint), rules
+    )
 
 
 @given(told=archives, rules=sites, data=st.data())

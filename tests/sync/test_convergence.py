@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from dicomcast.demo.archive import DEFAULT_PARTITION
 from dicomcast.mapping.rules import Rules
 from dicomcast.model import MissingId
-from tests.feeds import instances
 from tests.harness import CT, SR, SYSTEM, Harness
 from tests.judge import R4, R5
 from tests.random_feed import play
@@ -37,7 +36,10 @@ attributes = st.fixed_dictionaries(
 )
 place = st.tuples(st.sampled_from(PARTITIONS), st.sampled_from(STUDIES), st.sampled_from("12"), st.sampled_from("12"))
 # Studies without PatientID have a Patient each, or share one with those whose PatientID is P2.
-sites = st.sampled_from([Rules(SYSTEM), Rules(SYSTEM, missing_id=MissingId.UNKNOWN, unknown="P2")])
+patients = st.sampled_from([{}, {"missing_id": MissingId.UNKNOWN, "unknown": "P2"}])
+# A study becomes too large to be listed, and small again, all the time.
+limits = st.sampled_from([None, 0, 1, 2, 3])
+sites = st.builds(lambda who, most: Rules(SYSTEM, most_listed=most, **who), patients, limits)
 put = st.tuples(st.just("put"), place, attributes)
 step = st.one_of(
     put,
@@ -82,7 +84,8 @@ async def _converges_from_latest(api: str, before: list[Any], steps: list[Any], 
     assert folded.store.total_versions() == versions, "what was there already was written once more"
     changed = {uid for uid in STUDIES if _counts(folded)[uid] != noted[uid]}
 
-    fresh = await _cast_afresh(folded, options, [uid for uid in STUDIES if uid in changed | instances(folded).keys()])
+    there = {one["identifier"][0]["value"].removeprefix("urn:oid:") for one in folded.studies()}
+    fresh = await _cast_afresh(folded, options, [uid for uid in STUDIES if uid in changed | there])
     assert _content(folded) == _content(fresh)
     await folded.close()
     await fresh.close()

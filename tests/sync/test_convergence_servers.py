@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.harness import CT, SR, Harness
+from dicomcast.mapping.rules import Rules
+from tests.harness import CT, SR, SYSTEM, Harness
 from tests.random_feed import play
 
 STUDIES = ["1.2", "1.3", "1.4"]
@@ -59,10 +60,15 @@ step = st.one_of(
 )
 
 
-@given(server=st.sampled_from(SERVERS), adopted=st.booleans(), steps=st.lists(step, min_size=1, max_size=14))
-def test_law_1_on_lesser_servers(server: dict[str, Any], adopted: bool, steps: list[Any]) -> None:
+@given(
+    server=st.sampled_from(SERVERS),
+    adopted=st.booleans(),
+    most=st.sampled_from([None, 0, 1, 2, 3]),
+    steps=st.lists(step, min_size=1, max_size=14),
+)
+def test_law_1_on_lesser_servers(server: dict[str, Any], adopted: bool, most: int | None, steps: list[Any]) -> None:
     """Whatever the server can and whoever created a study, a random feed gives what a snapshot of its end gives."""
-    asyncio.run(_converges(server, adopted, steps))
+    asyncio.run(_converges(server, adopted, most, steps))
 
 
 class _Lesser(Harness):
@@ -71,8 +77,8 @@ class _Lesser(Harness):
     search_lag = timedelta(hours=1)
 
 
-async def _converges(server: dict[str, Any], adopted: bool, steps: list[Any]) -> None:
-    folded, fresh = (_Lesser(partitions=True, **server) for _ in range(2))
+async def _converges(server: dict[str, Any], adopted: bool, most: int | None, steps: list[Any]) -> None:
+    folded, fresh = (_Lesser(partitions=True, rules=Rules(SYSTEM, most_listed=most), **server) for _ in range(2))
     if adopted:
         folded.store.put(THEIRS)
         fresh.store.put(THEIRS)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dicomcast.errors import DicomCastError
+from dicomcast.mapping.rules import Rules
 from dicomcast.model import Checkpoint
-from tests.harness import CT, SR, Harness
+from tests.harness import CT, SR, SYSTEM, Harness
 from tests.trouble import Crash, Trouble, Troubled
 
 STUDIES = ["1.2", "1.3"]
@@ -90,10 +91,11 @@ class Sync(RuleBasedStateMachine):
         api=st.sampled_from(["v1", "v2", "orthanc", "dicomweb"]),
         window=st.sampled_from([1, 3, 2500]),
         server=st.sampled_from(SERVERS),
+        most=st.sampled_from([None, 0, 1, 2, 3]),
     )
-    def begin(self, api: str, window: int, server: dict[str, Any]) -> None:
+    def begin(self, api: str, window: int, server: dict[str, Any], most: int | None) -> None:
         async def make() -> Troubles:
-            return Troubles(api=api, window=window, **server)
+            return Troubles(api=api, window=window, rules=Rules(SYSTEM, most_listed=most), **server)
 
         self.server = server
         self.harness = self.run(make())
@@ -175,7 +177,7 @@ class Sync(RuleBasedStateMachine):
         async def take_over() -> None:
             self.time_passes(10)
             self.archive_changes(meanwhile)  # so that the successor knows more
-            rival = Harness(api=stalled.api, window=stalled.window, rival_of=stalled)
+            rival = Harness(api=stalled.api, window=stalled.window, rules=stalled.rules, rival_of=stalled)
             await rival.drain()
             stalled.tenure.expire()
             self.stalled = True
@@ -296,7 +298,7 @@ class Sync(RuleBasedStateMachine):
             await harness.synchronizer.retry_parked()
         assert await harness.state.parked(harness.feed.source) == []
 
-        fresh = Harness(api=harness.api, **self.server)
+        fresh = Harness(api=harness.api, rules=harness.rules, **self.server)
         fresh.archive, fresh.dicom_app, fresh.now = harness.archive, harness.dicom_app, harness.now
         fresh.restart()
         await fresh.open()

@@ -131,13 +131,13 @@ async def test_studies_that_are_read_whole_are_not_read_side_by_side() -> None:
     under_way, most = 0, 0
     snapshot = harness.feed.snapshot
 
-    async def counted(key: Any) -> Any:
+    async def counted(*asked: Any) -> Any:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0.001)
         try:
-            return await snapshot(key)
+            return await snapshot(*asked)
         finally:
             under_way -= 1
 
