@@ -26,24 +26,29 @@ _STALE = 3
 _BACK = 4
 
 
-async def paged(fetch: Callable[[int, int], Awaitable[Sequence[_Named]]], size: int) -> AsyncIterator[Sequence[_Named]]:
-    """All that is there from first to last, in pages; `fetch` takes an offset and a limit.
+async def paged(
+    fetch: Callable[[int, int], Awaitable[Sequence[_Named] | None]], size: int
+) -> AsyncIterator[Sequence[_Named]]:
+    """All that is there, in pages; `fetch` takes an offset and a limit, and gives None where it knows that it is all.
 
-    Nothing is left out that was there all the time, if the list is in some order. A name may come twice. A short page
-    is no end, since servers send less than they are asked for; the end is an empty one.
+    Nothing is left out that was there all the time, if the list is in some order and does not grow as fast as it is
+    read. A name may come twice. A short page is no end, since servers send less than they are asked for; an empty one
+    is, unless the list has become shorter.
     """
     overlap = max(1, size // _OVERLAP)
     recent: deque[set[str]] = deque(maxlen=_RECENT)
     last: Sequence[_Named] = ()
     offset = reached = stale = back = 0
     joined = False
-    while stale < _STALE and (rows := await fetch(offset, size)):
+    while stale < _STALE and (rows := await fetch(offset, size)) is not None:
         names = {name for name, *_ in rows}
         known = names & set().union(*recent)
         if joined and not known and back < _BACK:
             offset, back = max(0, offset - (size << back)), back + 1
             joined = offset > 0
             continue
+        if not rows:
+            return
         end = offset + len(rows)
         stale = 0 if names > known or end <= reached else stale + 1
         back = 0 if (joined and known) or end > reached else back

@@ -90,13 +90,13 @@ class Dicomweb:
         """
         first: list[Row] = []
 
-        async def page(offset: int, limit: int) -> list[Row]:
+        async def page(offset: int, limit: int) -> list[Row] | None:
             nonlocal first
             rows = await self.rows(address, query, limit, offset)
             if offset and rows == first:  # It sends all there is at once, or the same for ever.
                 if len(rows) == limit < len(await self.rows(address, query, limit + 1)):
                     raise ConfigError("DICOM__KIND: this archive's QIDO-RS takes no offset, so it cannot be listed")
-                return []
+                return None
             first = first or rows
             return rows
 

@@ -9,7 +9,9 @@ import subprocess
 from signal import SIGKILL, SIGTERM
 
 import pytest
+import typer
 
+from dicomcast.cli.backfill import _rate
 from tests.faults import Fault
 from tests.history import idle_versions
 from tests.servers.embedded import COMMAND, PATIENCE, Embedded, until
@@ -26,9 +28,7 @@ def fill(embedded: Embedded, count: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--rate", "ten"], "write studies a second, minute or hour, such as 10/s, 300/m or 5000/h"),
-        (["--rate", "0/s"], "write studies a second, minute or hour"),
-        (["--rate", "10"], "write studies a second, minute or hour"),
+        (["--rate", "10"], "write studies a second, minute or hour, such as 10/s, 300/m or 5000/h"),
         (["--dry-run", "--json"], "choose one"),
     ],
 )
@@ -37,6 +37,19 @@ def test_usage_errors(embedded: Embedded, arguments: list[str], said: str) -> No
     ended = embedded.run("backfill", *arguments, code=2)
     assert said in " ".join(ended.err.replace("│", " ").split())
     assert (embedded.dicom.requests, embedded.state.exists()) == ([], False)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("10/s", 10), ("0.5/s", 0.5), (" 300/M ", 5), ("3600/h", 1)])
+def test_a_rate(text: str, rate: float) -> None:
+    """Studies a second, minute or hour."""
+    assert _rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "10", "0/s", "-1/s", "ten", "1/d", "1e9/s", "10 / s"])
+def test_no_rate(text: str) -> None:
+    """All else is refused."""
+    with pytest.raises(typer.BadParameter, match="such as 10/s"):
+        _rate(text)
 
 
 def test_help_says_what_it_is_for(embedded: Embedded) -> None:
