@@ -38,7 +38,7 @@ from dicomcast.tls import readable_on_the_way
 from dicomcast.together import STUDIES, Together
 from dicomcast.vitals import Vitals
 
-__all__ = ["App", "build", "rules"]
+__all__ = ["App", "build", "rules", "state_store"]
 
 _log = structlog.get_logger()
 
@@ -55,6 +55,7 @@ class App:
     vitals: Vitals
     start: Start
     give_up: Callable[[], None]
+    peers: tuple[Http, ...] = ()
 
     async def open(self) -> Checkpoint:
         """Meet both peers, and find out where to go on; a first run starts at WORKER__START.
@@ -127,7 +128,7 @@ async def build(
         stack.push_async_callback(dicom.close)
         server = _http("fhir", settings.fhir, settings, spans)
         stack.push_async_callback(server.close)
-        stored = _store(settings.state, read_only=read_only or dry_run is not None)
+        stored = state_store(settings.state, read_only=read_only or dry_run is not None)
         store = stored if dry_run is None else DryRunStore(stored)
         stack.push_async_callback(store.close)
         feed = _feed(settings.dicom, dicom, store)
@@ -161,14 +162,14 @@ async def build(
             dicom.give_up()
             server.give_up()
 
-        yield App(feed, fhir, store, tenure, synchronizer, vitals, settings.worker.start, give_up)
+        yield App(feed, fhir, store, tenure, synchronizer, vitals, settings.worker.start, give_up, (dicom, server))
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _store(state: StateSettings, *, read_only: bool) -> StateStore:
+def state_store(state: StateSettings, *, read_only: bool) -> StateStore:
     secret = state.connection_string.get_secret_value() if state.connection_string else ""
     return open_store(
         state.url, read_only=read_only, table=TableAccess(secret, state.table_prefix, state.client_id or "")

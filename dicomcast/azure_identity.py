@@ -6,6 +6,7 @@ azure-identity is the extra `azure`, and is imported only where it is asked for.
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from dicomcast.errors import ConfigError
@@ -13,13 +14,33 @@ from dicomcast.extras import extra
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.core.exceptions import AzureError
 
-__all__ = ["Identity", "azure_credential"]
+__all__ = ["Identity", "azure_credential", "why_none"]
 
 Identity = Literal["auto", "managed", "workload", "cli"]
 
 # In seconds. The identity endpoint is near; and we wait and try again ourselves, where an operator sees it.
 _PATIENCE: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 20, "retry_total": 1}
+
+
+# What Entra ID says in its errors, by number. The rest of the text is long, and not ours to repeat.
+_CODE = re.compile(r"AADSTS\d+")
+
+
+def why_none(error: AzureError) -> tuple[str, bool]:
+    """Why there is no token, and whether that passes: only what Entra ID says of us is an operator's matter.
+
+    That there is no identity may pass: a container's identity endpoint comes up after the container.
+    """
+    from azure.core.exceptions import ClientAuthenticationError
+
+    if not isinstance(error, ClientAuthenticationError):
+        return f"Azure does not answer ({type(error).__name__})", True
+    codes = ", ".join(dict.fromkeys(_CODE.findall(str(error))))
+    if codes or error.status_code in (400, 401, 403):
+        return "Azure refuses the identity a token" + (f" ({codes})" if codes else ""), False
+    return "Azure has no identity for this process, or not yet", True
 
 
 def azure_credential(setting: str, identity: Identity = "auto", client_id: str | None = None) -> TokenCredential:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 from dicomcast.answers import outcome_codes, refusal
-from dicomcast.bundle import Write, batches, token, transaction
+from dicomcast.bundle import Method, Write, batches, token, transaction
 from dicomcast.capabilities import Capabilities, capabilities_of, version_of_server
-from dicomcast.errors import Conflict, NotFound, NotItself, Rejected, Retriable, Stranger, Unanswered
+from dicomcast.errors import ConfigError, Conflict, NotFound, NotItself, Rejected, Retriable, Stranger, Unanswered
 from dicomcast.http import Answer, Http, dump_json, parse_json
 from dicomcast.mapping.values import JSON
 from dicomcast.overlay import objects
@@ -254,6 +255,29 @@ class FhirServer:
             return [written for one in batches(writes) for written in await self._post(one)]
         finally:
             self._wrote = time.monotonic()
+
+    async def try_writing(self) -> None:
+        """Whether we may write, found out by a bundle that deletes what is not there, and so leaves nothing behind.
+
+        Raises:
+            Unauthorized: we may not.
+            ConfigError: this server is not written to.
+            Retriable: it does not answer.
+        """
+        nothing = Write(Method.DELETE, {"resourceType": "ImagingStudy", "id": str(uuid4())})
+        bundle = transaction([nothing]) if self.capabilities.transaction else batches([nothing])[0]
+        headers = {"Content-Type": _FHIR_JSON, "Accept": _FHIR_JSON}
+        try:
+            answer = await self._http.request("POST", "", content=dump_json(bundle), headers=headers)
+            for response in _entries(_resource(answer, "Bundle"), "response"):
+                _written(response)
+        except (NotFound, Conflict):
+            return
+        except (Rejected, NotItself) as error:
+            raise ConfigError(
+                f"FHIR__URL: {self.base_url} takes no bundles from us, or is read-only ({error}); "
+                "use the base URL at which it can be written"
+            ) from None
 
     async def _post(self, bundle: JSON) -> list[Written]:
         with self.spans.span(bundle["type"], {"dicomcast.entries": len(bundle["entry"])}):

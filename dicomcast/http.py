@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Protocol
 
 import httpx
 import tenacity
 
 from dicomcast.answers import http_date, issue_codes, refusal, retry_after
+from dicomcast.credentials import Credentials
 from dicomcast.errors import Conflict, DicomCastError, LeaseLost, NotItself, Rejected, Retriable, Stumbled, Unreachable
 from dicomcast.json_text import dump_json, parse_json
 from dicomcast.limiter import Limiter
@@ -26,7 +26,7 @@ from dicomcast.spans import SILENT, Facts, Spans
 from dicomcast.standing import Standing
 from dicomcast.tls import Files, introduce, trusting
 
-__all__ = ["Answer", "Credentials", "Http", "Receive", "dump_json", "parse_json", "wait_before_retry"]
+__all__ = ["Answer", "Http", "Receive", "dump_json", "parse_json", "tls_context", "wait_before_retry"]
 
 # Nothing was sent when these happened.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -52,30 +52,6 @@ class Answer:
     def date(self) -> datetime | None:
         """The peer's clock (RFC 9110 §6.6.1), to one second."""
         return http_date(self.headers.get("date", ""))
-
-
-class Credentials(Protocol):
-    """What proves to a peer who we are: a header Authorization, which may have to be fetched, and renewed."""
-
-    async def header(self) -> str:
-        """The header for the next request.
-
-        Raises:
-            Unreachable: there is none at present, which passes.
-            Unauthorized: whoever issues it refuses us.
-        """
-
-    async def renewed(self, refused: str) -> str:
-        """Another header than one that was refused (401), "" if there is none; it raises the same."""
-
-    def advice(self, status: int) -> str:
-        """What to look at where they are refused (401, 403), "" if there is nothing particular."""
-
-    async def described(self) -> str:
-        """What can be said of them to an operator; it raises the same."""
-
-    async def close(self) -> None:
-        """Let go of what they need."""
 
 
 class Http:
@@ -120,7 +96,7 @@ class Http:
         self._limiter = Limiter(concurrency)
         self._client = httpx.AsyncClient(
             base_url=base_url + "/",
-            verify=_verify(tls) if transport is None else True,
+            verify=tls_context(tls) if transport is None else True,
             timeout=self._timeout,
             transport=transport,
             headers={"User-Agent": "dicomcast"},
@@ -355,8 +331,8 @@ def _trusting_public_cas(*_where: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _verify(tls: Files) -> ssl.SSLContext:
-    """How a server's certificate is verified, which it always is."""
+def tls_context(tls: Files) -> ssl.SSLContext:
+    """How a server's certificate is verified, which it always is, and with what we prove who we are."""
     if tls == _PUBLIC:
         return _trusting_public_cas(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     context = trusting(tls.ca) if tls.ca else httpx.create_ssl_context()

@@ -19,6 +19,7 @@ import structlog
 
 from dicomcast import __version__
 from dicomcast.errors import ConfigError
+from dicomcast.extras import extra
 from dicomcast.metrics import observe
 from dicomcast.settings import TelemetrySettings
 from dicomcast.spans import SILENT, Spans
@@ -80,15 +81,12 @@ def insight(settings: TelemetrySettings, *, flush: float = FLUSH) -> Iterator[In
         yield Insight()
         return
     told = _Told()
-    for name in ("azure", "opentelemetry"):
+    for name in ("azure.monitor", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [told], False
-    try:
+        logger.setLevel(logging.WARNING)  # whatever the log wants of other libraries of theirs
+    with extra(settings.exporter, f"TELEMETRY__EXPORTER={settings.exporter}"):
         spans, metrics = _otlp() if settings.exporter == "otlp" else _azure_monitor(settings)
-    except ImportError:
-        extra = settings.exporter
-        said = f"needs more packages: pip install '.[{extra}]' in a clone"
-        raise ConfigError(f"TELEMETRY__EXPORTER: {extra} {said}") from None
     traces, meters = _providers(spans, metrics)
     from dicomcast.tracing import Tracing
 

@@ -55,6 +55,8 @@ def _obstacle(error: BaseException, files: Files) -> tuple[str, str]:
                 return _misunderstanding(cause, files)
             case ConnectionRefusedError():
                 return "nobody listens on that port", "URL"
+            case TimeoutError() if not cause.strerror:
+                return "nothing answers there in time; does a firewall drop what is sent?", "URL"
             case OSError() if cause.strerror:
                 return cause.strerror, "URL"
     return type(error).__name__, "URL"

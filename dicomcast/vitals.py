@@ -18,7 +18,7 @@ from dicomcast.trend import Trend
 __all__ = ["Backlog", "Deed", "Peer", "Phase", "Report", "Vitals"]
 
 # So many of the last deeds are kept.
-_DEEDS = 8
+_DEEDS = 6
 
 
 class Phase(StrEnum):
@@ -167,7 +167,8 @@ class Vitals:
 
     def sample(self, now: datetime) -> None:
         """Note for the trend how it is now."""
-        self.trend.note(now, self.lag_seconds(now), self.ready, self.report.outcomes.total())
+        well = self.phase is not Phase.BLOCKED and not self.trouble  # and starting is no trouble
+        self.trend.note(now, self.lag_seconds(now), well, self.report.outcomes.total())
 
     def enter(self, phase: Phase, reason: str = "") -> bool:
         """Note what the worker is at; True if that is news."""

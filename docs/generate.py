@@ -31,9 +31,11 @@ A setting comes from the first of these sources that has it:
 
 1. an environment variable of the name below;
 2. a file of that name in `/run/secrets`, or in the directory that `DICOMCAST_SECRETS_DIR` names;
-3. the TOML file that `DICOMCAST_CONFIG` names, where `DICOMCAST_FHIR__URL` is `url` under `[fhir]`
+3. the Azure Key Vault whose address is in `DICOMCAST_KEYVAULT`, as a secret of that name with `-` for each `_`, such as
+   `DICOMCAST-FHIR--AUTH--CLIENT-SECRET` ([credentials](../how-to/credentials.md#azure-key-vault));
+4. the TOML file that `DICOMCAST_CONFIG` names, where `DICOMCAST_FHIR__URL` is `url` under `[fhir]`
    and `DICOMCAST_FHIR__AUTH__KIND` is `kind` under `[fhir.auth]`;
-4. the default.
+5. the default.
 
 Names may be written in upper or lower case. One that is misspelt is an error, and so is a value that does
 not fit; all of them are reported together, with exit code 78 and without the values. Durations read `30s`,

@@ -1,7 +1,8 @@
 """How a peer is told who we are: what the settings of credentials become.
 
-Each kind is `Credentials` of `dicomcast.http`. A token that is fetched is kept, and renewed in time (`kept`); it comes
-from an OAuth2 server (`oauth2`, and `signing` where we sign what we ask with) or from Azure's identities (`azure`).
+Each kind is `Credentials`, which `http` asks for the header. A token that is fetched is kept, and renewed in time
+(`kept`); it comes from an OAuth2 server (`oauth2`, and `signing` where we sign what we ask with) or from Azure's
+identities (`azure`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dicomcast.auth.advice import Asked
 from dicomcast.auth.given import Basic, BearerFile, BearerToken
 from dicomcast.auth.kept import Kept
 from dicomcast.auth.oauth2 import TokenEndpoint
-from dicomcast.http import Credentials
+from dicomcast.credentials import Credentials
 from dicomcast.settings.auth import (
     Auth,
     AzureAuth,

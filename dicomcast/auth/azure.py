@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 
 from dicomcast.auth.advice import Asked
 from dicomcast.auth.kept import Issued
-from dicomcast.azure_identity import Identity, azure_credential
+from dicomcast.azure_identity import Identity, azure_credential, why_none
 from dicomcast.errors import Unauthorized, Unreachable
-from dicomcast.extras import extra
 
 __all__ = ["AzureIdentity"]
-
-# What Entra ID says in its errors, by number. The rest of the text is long, and not ours to repeat.
-_CODE = re.compile(r"AADSTS\d+|invalid_client|unauthorized_client|invalid_scope|invalid_resource")
 
 
 class AzureIdentity:
@@ -37,24 +32,15 @@ class AzureIdentity:
         return await asyncio.to_thread(self._issue)
 
     def _issue(self) -> Issued:
-        with extra("azure", self._setting):
-            from azure.core.exceptions import AzureError, ClientAuthenticationError
-            from azure.identity import CredentialUnavailableError
+        from azure.core.exceptions import AzureError
 
-        said = ""
         try:
             token = azure_credential(self._setting, self._identity, self._client_id).get_token(self._scope)
-            return Issued(token.token, max(0.0, token.expires_on - time.time()))
-        except CredentialUnavailableError:
-            # A container's identity endpoint may come up after the container.
-            said = f"no token for {self._peer}: Azure has no identity for this process, or not yet"
-        except ClientAuthenticationError as error:
-            codes = ", ".join(dict.fromkeys(_CODE.findall(str(error))))
-            refused = f"Azure refuses a token for the scope {self._scope}" + (f" ({codes})" if codes else "")
-            if getattr(error, "status_code", None) not in (408, 429, 500, 502, 503, 504):
-                told = f"no token for {self._peer}: {refused}: check the identity ({self._setting})"
-                raise Unauthorized(told, peer=self._peer) from None
-            said = f"no token for {self._peer}: {refused}"
         except AzureError as error:
-            said = f"no token for {self._peer}: Azure does not answer ({type(error).__name__})"
-        raise Unreachable(f"{said} (DICOMCAST_{self._setting})", peer=self._peer)
+            said, passes = why_none(error)
+        else:
+            return Issued(token.token, max(0.0, token.expires_on - time.time()))
+        if passes:
+            raise Unreachable(f"no token for {self._peer}: {said} (DICOMCAST_{self._setting})", peer=self._peer)
+        said = f"{said} for the scope {self._scope}: check the identity (DICOMCAST_{self._setting})"
+        raise Unauthorized(f"no token for {self._peer}: {said}", peer=self._peer)

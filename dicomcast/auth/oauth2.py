@@ -60,10 +60,10 @@ class TokenEndpoint:
             )
             return _issued(answer)
         except Unauthorized as error:
-            raise self._refused(str(error).partition(": check ")[0], error.status) from None
+            raise self._refused(str(error).partition(": check ")[0]) from None
         except Rejected as error:
             if error.status == 400 and error.codes and not set(error.codes) & set(_PASSING):
-                raise self._refused(str(error), error.status) from None
+                raise self._refused(str(error)) from None
             said = f"no token for {self._peer}: {error}; see {self._setting}__TOKEN_URL"
             raise Unreachable(said, peer=self._peer) from None
         except Retriable as error:
@@ -71,10 +71,11 @@ class TokenEndpoint:
             # Without its status: that of the token endpoint is no throttling of the peer.
             raise Unreachable(said, peer=self._peer, retry_after=error.retry_after) from None
 
-    def _refused(self, said: str, status: int | None) -> Unauthorized:
+    def _refused(self, said: str) -> Unauthorized:
         proof = "the key, its registration there, and the clock here" if self._auth.key_file else "the client's secret"
         said = f"no token for {self._peer}: {said}: check {proof} ({self._setting})"
-        return Unauthorized(said, peer=self._peer, status=status)
+        # Whatever its status: a 403 of the peer could be about one study, and this is about all.
+        return Unauthorized(said, peer=self._peer, status=401)
 
     def _asking(self) -> tuple[dict[str, str], dict[str, str]]:
         auth = self._auth

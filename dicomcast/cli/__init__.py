@@ -29,6 +29,7 @@ _COMMANDS = {
     "status": "inspect:status",
     "parked": "parked:app",
     "map": "map:map_files",
+    "check": "check:check",
     "config": "inspect:config",
     "demo": "demo:demo",
 }

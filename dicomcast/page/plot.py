@@ -99,7 +99,7 @@ def _studies(found: Sequence[Sample | None], hours: int) -> str:
 
 
 def _axis(hours: int) -> str:
-    marks = (f"{hours} h ago", f"{hours / 2:g} h ago", "now")
+    marks = (f"{hours} h ago", f"{span(hours * _HOUR / 2)} ago", "now")
     return '<p class="axis" aria-hidden="true">' + "".join(f"<span>{mark}</span>" for mark in marks) + "</p>"
 
 

@@ -17,13 +17,13 @@ def number(count: int | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A duration in its two largest units; a dash where it is not known."""
+    """A duration in its two largest units, without seconds from ten minutes on; a dash where it is not known."""
     if seconds is None:
         return "–"
     whole = max(0, int(seconds))
     for at, (unit, name) in enumerate(_UNITS):
         if whole >= unit:
-            rest = whole % unit // _UNITS[at + 1][0] if at + 1 < len(_UNITS) and unit != 60 else 0
+            rest = whole % unit // _UNITS[at + 1][0] if unit > 60 or (unit == 60 and whole < 600) else 0
             return f"{whole // unit} {name}" + (f" {rest} {_UNITS[at + 1][1]}" if rest else "")
     return "0 s"
 

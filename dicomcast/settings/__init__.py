@@ -1,8 +1,9 @@
 """Everything an operator can set: one frozen tree, read once, all of its problems told at once.
 
-`DICOMCAST_FHIR__URL` is `settings.fhir.url`; the same name is a file in `/run/secrets`, and `url` under
-`[fhir]` in the TOML file that DICOMCAST_CONFIG names. The environment wins over the secret files, and
-these over the TOML file. The descriptions below are the reference page (docs/reference/settings.md).
+`DICOMCAST_FHIR__URL` is `settings.fhir.url`; the same name is a file in `/run/secrets`, a secret in the Key Vault that
+DICOMCAST_KEYVAULT names, and `url` under `[fhir]` in the TOML file that DICOMCAST_CONFIG names. The environment wins
+over the secret files, these over the vault, and that over the TOML file. The descriptions below are the reference page
+(docs/reference/settings.md).
 """
 
 from dicomcast.settings.auth import (

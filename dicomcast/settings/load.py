@@ -144,7 +144,8 @@ def _read(
     missing_ok: bool = False,
 ) -> tuple[AnyRoot | None, dict[str, Given], list[str]]:
     """Read and judge. The error is raised by the caller, so that it has no context that knows the input."""
-    given, problems = read(KNOWN, os.environ if environ is None else environ, secrets_dir)
+    environ = os.environ if environ is None else environ
+    given, problems = read(KNOWN, environ, secrets_dir, offline=root is OfflineSettings)
     settings = None
     try:
         settings = root(**tree(root, given))

@@ -44,6 +44,7 @@ DELIMITER = "__"
 ENVIRONMENT = "environment"
 CONFIG = PREFIX + "CONFIG"
 SECRETS_DIR = PREFIX + "SECRETS_DIR"
+KEYVAULT = PREFIX + "KEYVAULT"
 DEFAULT_SECRETS_DIR = Path("/run/secrets")
 
 # --- What is known ---
@@ -147,14 +148,19 @@ class Given:
 
 
 def read(
-    known: Mapping[str, Variable], environ: Mapping[str, str], secrets_dir: Path | None
+    known: Mapping[str, Variable], environ: Mapping[str, str], secrets_dir: Path | None, *, offline: bool = False
 ) -> tuple[dict[str, Given], list[str]]:
-    """Merge the sources by their precedence; with it comes a line for each name that nobody knows."""
+    """Merge the sources by their precedence; with it comes a line for each name that nobody knows.
+
+    What is `offline` asks no vault.
+    """
     environment = _environment(environ)
     config, directory = environment.pop(CONFIG, None), environment.pop(SECRETS_DIR, None)
+    vault = environment.pop(KEYVAULT, None)
     secrets = _secrets(secrets_dir or (Path(str(directory.value)) if directory else None))
     toml = _toml(Path(str(config.value)), known) if config else {}
-    everything = toml | secrets | environment  # the later wins
+    stored = _key_vault(str(vault.value)) if vault and not offline else {}
+    everything = toml | stored | secrets | environment  # the later wins
     given = {name: everything[name] for name in known if name in everything}
     return given, [_unknown(name, everything[name].source, known) for name in everything if name not in known]
 
@@ -183,6 +189,13 @@ def _secrets(directory: Path | None) -> dict[str, Given]:
     if problem:  # raised out here, so that no context carries what was read
         raise ConfigError(f"{SECRETS_DIR}: {problem}")
     return found
+
+
+def _key_vault(url: str) -> dict[str, Given]:
+    from dicomcast.settings.keyvault import secrets_in
+
+    found = secrets_in(url, PREFIX, KEYVAULT)
+    return {name: Given(value, f"key vault secret {secret}") for name, (value, secret) in found.items()}
 
 
 def _toml(file: Path, known: Mapping[str, Variable]) -> dict[str, Given]:
@@ -230,7 +243,7 @@ def tree(root: type[BaseSettings], given: Mapping[str, Given]) -> dict[str, Any]
 
 
 def _unknown(name: str, source: str, known: Mapping[str, Variable]) -> str:
-    names = [*known, CONFIG, SECRETS_DIR] if source == ENVIRONMENT else [*known]
+    names = [*known, CONFIG, KEYVAULT, SECRETS_DIR] if source == ENVIRONMENT else [*known]
     short = [other.removeprefix(PREFIX) for other in names]  # the common prefix would make all of them near
     near = get_close_matches(name.removeprefix(PREFIX), short, n=1, cutoff=0.4)
     advice = f"the nearest is {PREFIX}{near[0]}" if near else "`dicomcast config` shows all that there are"

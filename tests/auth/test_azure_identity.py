@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
@@ -85,13 +86,14 @@ async def test_a_token_that_was_refused_is_asked_for_anew(endpoint: IdentityEndp
     assert await credentials.renewed(first) == "Bearer another"
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
+@pytest.mark.parametrize("identity", ["auto", "managed"])
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
 async def test_the_identity_endpoint_has_none(
-    endpoint: IdentityEndpoint, status: int, caplog: pytest.LogCaptureFixture
+    endpoint: IdentityEndpoint, identity: Any, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whether the identity is missing or late to come, it is waited for; the answer's text is not repeated."""
     endpoint.status = status
-    credentials = made(AzureAuth(identity="managed"), "fhir", "https://f.example")
+    credentials = made(AzureAuth(identity=identity), "fhir", "https://f.example")
     assert credentials is not None
     with pytest.raises(Unreachable) as caught:
         await credentials.header()
@@ -109,7 +111,9 @@ async def test_entra_id_refuses_the_application(endpoint: IdentityEndpoint, monk
     monkeypatch.setattr("azure.identity.ManagedIdentityCredential.get_token", refuse)
     credentials = made(AzureAuth(identity="managed"), "fhir", "https://f.example")
     assert credentials is not None
-    with pytest.raises(Unauthorized, match=r"Azure refuses a token for the scope .* \(AADSTS500011\): check") as caught:
+    with pytest.raises(
+        Unauthorized, match=r"Azure refuses the identity a token \(AADSTS500011\) for the scope .*: check"
+    ) as caught:
         await credentials.header()
     assert "s3same" not in str(caught.value)
 

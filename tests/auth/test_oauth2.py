@@ -107,7 +107,7 @@ async def test_a_role_is_missing(clinic: Clinic, peer: str, role: str) -> None:
     assert len(clinic.issuer.issued) == (1 if peer == "DICOM" else 2)
 
 
-@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("status", [400, 401, 403])
 async def test_the_client_is_refused(clinic: Clinic, status: int) -> None:
     """Somebody has to act: nothing is retried, and of what the server says the code alone is told."""
     error = answer({"error": "invalid_client", "error_description": "the secret is s3same"}, status=status)
@@ -118,6 +118,7 @@ async def test_the_client_is_refused(clinic: Clinic, status: int) -> None:
         f"no token for dicom: the token endpoint answered {status} to POST /token (invalid_client): check the client's "
         "secret (DICOMCAST_DICOM__AUTH)"
     )
+    assert caught.value.status == 401  # a 403 could be about one study
     assert len(clinic.issuer.faults.requests) == 1 and not clinic.embedded.dicom.requests
 
 
@@ -155,6 +156,22 @@ async def test_the_token_endpoint_fails(clinic: Clinic) -> None:
     clinic.issuer.faults.script(refuse(500), answer(PAGE, kind="text/html"))
     await clinic.run(WORKER__RETRY_BUDGET="30s")
     assert set(clinic.embedded.studies()) == {"1.2.3"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", [refuse(503), answer({"error": "invalid_client"}, status=400), refuse(403)])
+async def test_no_new_token_in_mid_window(clinic: Clinic, fault: Fault) -> None:
+    """The cursor stays, no study is parked for it, and the next run does the rest."""
+    clinic.keeper.uses = 3
+    for number in range(10, 15):
+        clinic.embedded.put(f"1.2.{number}")
+    clinic.issuer.faults.script(Fault(), Fault(), Fault(), *[fault] * 20)
+    with pytest.raises((Retriable, Unauthorized), match="no token for"):
+        await clinic.run()
+    assert clinic.embedded.cursor[0] == 0 and clinic.embedded.query("SELECT * FROM parked") == []
+    clinic.issuer.faults.heal()
+    await clinic.run()
+    assert len(clinic.embedded.studies()) == 6 and clinic.embedded.query("SELECT * FROM parked") == []
 
 
 async def test_the_token_endpoint_throttles(clinic: Clinic) -> None:

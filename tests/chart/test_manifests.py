@@ -153,6 +153,9 @@ def test_pods_reach_the_peers_alone(helm: Helm) -> None:
     }
     egress = helm.render(SHARED, {"settings": peers}).one("NetworkPolicy")["spec"]["egress"]
     assert [sorted(port["port"] for port in rule["ports"]) for rule in egress] == [[53, 53], [443, 5433, 8042]]
+    collector = {"extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}]}
+    ports = helm.render(collector).one("NetworkPolicy")["spec"]["egress"][1]["ports"]
+    assert sorted(port["port"] for port in ports) == [443, 4318]
     inside = {"networkPolicy": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}}
     assert helm.render(inside).one("NetworkPolicy")["spec"]["egress"][1]["to"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
 

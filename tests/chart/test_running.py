@@ -95,6 +95,25 @@ def test_a_deployment_whose_peer_is_away(embedded: Embedded, pod: Start) -> None
     assert running.finish().code == 0
 
 
+def test_a_standby(embedded: Embedded, pod: Start) -> None:
+    """Both pods are ready, one of them casts; when it ends, the other one goes on at once."""
+    store = [{"name": "DICOMCAST_STATE__URL", "value": f"sqlite:///{embedded.state}"}]  # here, one that both reach
+    settings = {"worker": {"poll_interval": "1s"}}
+    first, second = (pod("Deployment", standby=True, extraEnv=store, settings=settings) for _ in range(2))
+    active = start(embedded, first)
+    until("the first one has cast", lambda: embedded.cursor[0] == 203)
+    waiting = start(embedded, second)
+    until("the second one stands by", lambda: "worker.standby" in waiting.said)
+    assert first.probe("readiness") == second.probe("readiness") == 200
+    active.signal(SIGTERM)
+    assert active.finish().code == 0
+    embedded.put("1.2.3")
+    until("the second one casts", lambda: "1.2.3" in embedded.studies())
+    waiting.signal(SIGTERM)
+    assert waiting.finish().code == 0
+    assert idle_versions(embedded.store) == []
+
+
 def test_sigterm_in_the_middle_of_a_transaction(embedded: Embedded, pod: Start) -> None:
     """The window in hand is finished within the grace period, and the next pod goes on behind it."""
     gate = Gate()

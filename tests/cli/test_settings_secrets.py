@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from dicomcast.errors import ConfigError
 from dicomcast.settings import (
     KNOWN,
+    effective,
     load_settings,
 )
 from tests.given_settings import REQUIRED, load, problems
@@ -62,6 +64,33 @@ def test_auth_refused(auth: dict[str, str], said: list[str]) -> None:
     assert problems(environ) == [f"DICOMCAST_FHIR__AUTH__{line}" for line in said]
 
 
+SECRETS = {
+    "AUTH__PASSWORD": {"AUTH__KIND": "basic", "AUTH__USERNAME": "user"},
+    "AUTH__TOKEN": {"AUTH__KIND": "bearer"},
+    "AUTH__CLIENT_SECRET": {
+        "AUTH__KIND": "client-credentials",
+        "AUTH__CLIENT_ID": "me",
+        "AUTH__TOKEN_URL": "https://idp.example/token",
+    },
+}
+
+
+@pytest.mark.parametrize("peer", ["DICOM", "FHIR"])
+@pytest.mark.parametrize("secret", SECRETS)
+def test_each_secret_may_be_a_file(tmp_path: Path, peer: str, secret: str) -> None:
+    """In `/run/secrets`, with a line end as editors leave it; shown it is hidden, and so are all others there are."""
+    name = f"DICOMCAST_{peer}__{secret}"
+    assert {one.name.partition("__")[2] for one in KNOWN.values() if one.secret and "__AUTH__" in one.name} == {
+        *SECRETS
+    }
+    (tmp_path / name).write_text("s3same\n")
+    environ = REQUIRED | {f"DICOMCAST_{peer}__{other}": value for other, value in SECRETS[secret].items()}
+    auth = getattr(load_settings(environ, secrets_dir=tmp_path), peer.lower()).auth
+    assert getattr(auth, secret.removeprefix("AUTH__").lower()).get_secret_value() == "s3same"
+    shown = {one.variable: (one.value, one.source) for one in effective(environ, secrets_dir=tmp_path)}
+    assert shown[name] == ("********", f"secret file {name}")
+
+
 MARK = "s3same"
 DISGUISES = (
     "{}", "{}s", "https://u:{}@host", "https://host/?{}", "https://host:{}", "ftp://{}", "https://{} x", "{{{}",
@@ -72,7 +101,7 @@ DISGUISES = (
 
 @given(
     st.dictionaries(st.sampled_from([*KNOWN, "DICOMCAST_FIHR__TOKEN"]), st.sampled_from(DISGUISES), min_size=1),
-    st.sampled_from(["none", "basic", "bearer", MARK]),
+    st.sampled_from(["none", "basic", "bearer", "client-credentials", "smart-backend", "azure", MARK]),
 )
 def test_no_value_in_errors(disguises: dict[str, str], kind: str) -> None:
     """Whatever is put into whichever variable, nothing of it is in the error, its context or its traceback."""

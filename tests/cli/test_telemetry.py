@@ -126,7 +126,7 @@ def test_an_exporter_that_is_not_there_names_its_extra(monkeypatch: pytest.Monke
     """Asked for and missing is a wrong setting, and not nothing."""
     for module in ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "azure.monitor.opentelemetry.exporter"):
         monkeypatch.setitem(sys.modules, module, None)
-    said = rf"TELEMETRY__EXPORTER: {exporter} needs more packages: pip install '\.\[{exporter}\]' in a clone"
+    said = rf"TELEMETRY__EXPORTER={exporter} needs more packages .*: pip install '\.\[{exporter}\]' in a clone"
     with pytest.raises(ConfigError, match=said), insight(TelemetrySettings(exporter=exporter)):  # type: ignore[arg-type]
         raise AssertionError("it is there")
 

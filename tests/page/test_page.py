@@ -194,7 +194,13 @@ def test_rows_are_counted_by_reason() -> None:
 def test_the_picture_grows_with_what_is_known() -> None:
     """The shortest of its ranges that holds all."""
     start = int(NOW.timestamp()) // 60 * 60
-    for minutes, shown in ((1, "1 h ago"), (59, "1 h ago"), (100, "3 h ago"), (1440, "24 h ago")):
+    for minutes, shown in (
+        (1, "1 h ago"),
+        (59, "1 h ago"),
+        (59, "30 min ago"),
+        (100, "1 h 30 min ago"),
+        (1440, "24 h ago"),
+    ):
         samples = [Sample(start - 60 * ago, 1.0, True, 1) for ago in range(minutes - 1, -1, -1)]
         drawn = plot(samples, NOW)
         assert f">{shown}<" in drawn
@@ -218,7 +224,7 @@ def test_numbers_and_spans() -> None:
     """As people say them."""
     assert [number(None), number(0), number(1234567)] == ["–", "0", "1,234,567"]
     seconds = (None, -3, 0, 59.9, 60, 119, 3600, 7500, 86_400, 370_000)
-    assert [span(one) for one in seconds] == "–|0 s|0 s|59 s|1 min|1 min|1 h|2 h 5 min|1 d|4 d 6 h".split("|")
+    assert [span(one) for one in seconds] == "–|0 s|0 s|59 s|1 min|1 min 59 s|1 h|2 h 5 min|1 d|4 d 6 h".split("|")
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,6 @@ def at_work(name: str) -> Vitals:
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_every_scene(browser: Browser, name: str, width: int, dark: bool) -> None:
     """Light on a wall and dark on a telephone: the console is silent, nobody else is asked, nothing is cut off."""
-    browser.asked.clear()
-    browser.complaints.clear()
     browser.look(width, 844, dark=dark)
     with serve_health(at_work(name), "127.0.0.1", 0) as port:
         browser.open(f"http://127.0.0.1:{port}/")
@@ -50,7 +48,7 @@ def test_every_scene(browser: Browser, name: str, width: int, dark: bool) -> Non
         assert ground == ("rgb(14, 20, 27)" if dark else "rgb(238, 241, 245)")
         assert browser.value("document.fonts.status") == "loaded"
         assert {url for url in browser.asked if not url.startswith("data:image/svg")} == {f"http://127.0.0.1:{port}/"}
-    assert browser.complaints == []
+        assert browser.complaints == []
 
 
 def test_it_keeps_itself_up(browser: Browser) -> None:

@@ -89,7 +89,11 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def open(self, url: str) -> None:
-        """Go there, and wait until all is loaded."""
+        """Go there, and wait until all is loaded; what the page before asked for and complained of is forgotten."""
+        self.call("Page.navigate", url="about:blank")
+        self.until("location.href === 'about:blank'")
+        self.asked.clear()
+        self.complaints.clear()
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 

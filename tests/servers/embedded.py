@@ -88,9 +88,7 @@ def _some_time_ago() -> datetime:
 
 @dataclass(slots=True)
 class Embedded:
-    """The two servers, and how to run the command on them. Keyword arguments are settings without their prefix; the
-    variables `beside` them are those of others.
-    """
+    """The two servers, and how to run the command on them. Keyword arguments are settings without their prefix."""
 
     folder: Path
     archive: Archive = field(default_factory=lambda: Archive(clock=_some_time_ago))

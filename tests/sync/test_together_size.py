@@ -11,6 +11,7 @@ import pytest
 from dicomcast.bundle import Method, Write
 from dicomcast.errors import DicomCastError, NotTogether, Rejected, Retriable, Unauthorized
 from dicomcast.fhir import FhirServer, Written
+from dicomcast.spans import SILENT
 from dicomcast.together import STUDIES, Together
 
 pytestmark = pytest.mark.looptime
@@ -20,6 +21,7 @@ class Server:
     """Takes so many resources at once, and fails at more with an error; `sent` is what was in each transaction."""
 
     capabilities = SimpleNamespace(transaction=True)
+    spans = SILENT
 
     def __init__(self, takes: int, error: DicomCastError) -> None:
         self.takes, self.error = takes, error

@@ -140,6 +140,28 @@ def test_one_that_stands_by_knows_of_no_lag() -> None:
     assert vitals.backlog is None
 
 
+# --- The trend ---
+
+
+def test_a_sample_says_how_it_was() -> None:
+    """Starting, active and standing by are no trouble; blocked is, and so is a peer in trouble."""
+    for phase in Phase:
+        vitals = Vitals(phase=phase, started=NOW, polled_at=NOW - MINUTE)
+        vitals.report.outcomes[Outcome.CREATED] = 3
+        vitals.sample(NOW)
+        (sample,) = vitals.trend.samples
+        assert (sample.well, sample.studies) == (phase is not Phase.BLOCKED, 3)
+        assert sample.lag == (60 if phase is Phase.BLOCKED else None)
+
+
+def test_the_last_deeds_are_kept() -> None:
+    """Newest first, and only so many."""
+    vitals = Vitals()
+    for number in range(20):
+        vitals.did("window", {Outcome.CREATED: number})
+    assert [deed.outcomes[Outcome.CREATED] for deed in vitals.deeds] == [19, 18, 17, 16, 15, 14]
+
+
 # --- Phase and report ---
 
 

@@ -51,7 +51,7 @@ async def test_a_lease_that_was_lost_is_counted(harness: VirtualHarness) -> None
     later = datetime.now(UTC) + timedelta(days=365)
     await app.store.acquire(app.feed.source, "the-other", later, timedelta(minutes=1))
     harness.put("1.2", "1.2.1", "1.2.1.1")
-    await until(lambda: app.vitals.phase is Phase.STANDBY, 120)
+    await until(lambda: app.vitals.phase is Phase.STANDBY, 300)  # a poll to see it, and one to stand by
     worker.stop()
     await run
     assert app.vitals.leases_lost == 1
