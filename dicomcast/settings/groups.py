@@ -160,6 +160,17 @@ class WorkerSettings(Group):
         default=parse_duration("1m"),
         description="How often the change feed is asked once it has been read to its end.",
     )
+    settle: Annotated[Duration, between("0s", "1h")] = Field(
+        default=parse_duration("0s"),
+        description="How long a study in arrival may collect: entries are read when none has come behind them for so "
+        "long, with 0s at the next poll. `run --once` does not wait, and an archive that is only searched (`dicomweb`) "
+        "does not tell that there is something to wait for.",
+    )
+    settle_limit: Annotated[Duration, between("1s", "1d")] = Field(
+        default=parse_duration("5m"),
+        description="How long an entry waits at most for others to come behind it: where the archive is never quiet, "
+        "this is how often it is read.",
+    )
     start: StartAt = Field(
         default="beginning",
         description="Where in the change feed the first run starts; later runs go on from the cursor.",
