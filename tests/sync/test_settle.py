@@ -79,8 +79,9 @@ async def test_the_limit_counts_from_the_first_that_waits(harness: VirtualHarnes
             await asyncio.sleep(5)
             if harness.studies() and versions(harness) > len(read):
                 read.append(now() - began)
-        assert read[0] <= 75
-        assert all(50 <= later - sooner <= 80 for sooner, later in pairwise(read))
+        assert len(read) >= 3
+        assert read[0] <= 90
+        assert all(50 <= later - sooner <= 90 for sooner, later in pairwise(read))
 
 
 async def test_a_window_that_is_full_does_not_wait(harness: VirtualHarness) -> None:
@@ -117,14 +118,14 @@ async def test_a_stop_ends_the_wait_and_loses_nothing(harness: VirtualHarness) -
 
 async def test_after_an_outage_nothing_waits_any_longer(harness: VirtualHarness) -> None:
     """It has waited already."""
-    async with running(harness, settle=60) as app:
+    async with running(harness, settle=600, limit=1200) as app:
         await asyncio.sleep(30)
         harness.weather["dicom"] = away
         await until(lambda: app.vitals.phase == "blocked")
         put(harness, 1)
         await asyncio.sleep(300)
         harness.weather.clear()
-        await until(lambda: bool(harness.studies()), 15)
+        await until(lambda: bool(harness.studies()), 120)
 
 
 async def test_parked_studies_have_their_turn_meanwhile(harness: VirtualHarness) -> None:
