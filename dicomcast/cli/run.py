@@ -146,7 +146,9 @@ async def _work(settings: Settings, job: Job, sent: Insight, *, dry_run: bool) -
                 except ConfigError:
                     if not job.once:  # Beside a worker in the same environment the port is that worker's.
                         raise
-            report = await Worker(app, poll_interval=settings.worker.poll_interval).run(job)
+            pace = settings.worker
+            worker = Worker(app, poll_interval=pace.poll_interval, settle=pace.settle, settle_limit=pace.settle_limit)
+            report = await worker.run(job)
         rows = undropped(await app.store.parked(app.feed.source))
         return report, len(rows), app.vitals.polled_at is not None
 
