@@ -123,7 +123,10 @@ class InstanceKey:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the change feed. `timestamp` stays text: it has 100 ns ticks, which datetime has not."""
+    """One row of the change feed. `timestamp` stays text: it has 100 ns ticks, which datetime has not.
+
+    `size` is how many bytes it had as it was sent.
+    """
 
     sequence: int
     partition: str
@@ -134,6 +137,7 @@ class Entry:
     state: EntryState
     timestamp: str
     metadata: Metadata | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Synchronizer:
         self._tenure = tenure
         self._caster = caster
         self._clock = clock
-        self._window = window
+        self.window = window
         self._spans = spans
         self._settler = Settler(
             caster,
@@ -95,7 +95,7 @@ class Synchronizer:
             kept["backfill"] = position["backfill"]
         windows: list[Window] = []
         held: NonePasses | None = None
-        reading = self._feed.windows(checkpoint.cursor, self._window)
+        reading = self._feed.windows(checkpoint.cursor, self.window)
         # A sweep compares with what is settled, so it must not be read ahead.
         async with aclosing(reading if self._feed.sweeps else ahead(reading)) as reading:
             async for window in reading:
@@ -158,7 +158,7 @@ class Synchronizer:
 
     async def replay(self, first: int, last: int | None) -> AsyncIterator[tuple[int, list[Cast]]]:
         """Cast a stretch of the feed once more, parked studies too, and tell how far. The cursor stays where it is."""
-        async for window in self._feed.replay(first, last, self._window):
+        async for window in self._feed.replay(first, last, self.window):
             casts = await self.cast_beside_the_feed(deltas(self._feed.source, window), afresh=True)
             _log.info("studies.settled", studies=len(casts))
             yield max((entry.sequence for entry in window.entries), default=window.end.sequence), casts
@@ -194,7 +194,7 @@ class Synchronizer:
     async def keys_of(self, first: int, last: int | None) -> set[StudyKey]:
         """The studies of a stretch of the feed."""
         found: set[StudyKey] = set()
-        async for window in self._feed.replay(first, last, self._window):
+        async for window in self._feed.replay(first, last, self.window):
             found.update(delta.key for delta in deltas(self._feed.source, window))
         return found
 

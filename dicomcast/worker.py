@@ -12,14 +12,12 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 
 from dicomcast.app import App
+from dicomcast.arrival import Arrivals
 from dicomcast.errors import (
     ConfigError,
     CursorMoved,
@@ -34,13 +32,11 @@ from dicomcast.errors import (
     Stranger,
     Unauthorized,
 )
-from dicomcast.model import Checkpoint, Outcome, StudyKey
+from dicomcast.job import Job, Replay
+from dicomcast.model import Checkpoint, Outcome
 from dicomcast.settling import Cast
 from dicomcast.signals import stopping
 from dicomcast.vitals import Backlog, Phase, Report
-
-if TYPE_CHECKING:
-    from dicomcast.backfill import Backfill
 
 __all__ = ["Job", "Replay", "Worker"]
 
@@ -52,44 +48,19 @@ _GRACE = 20.0
 _PASSING = (Retriable, Rejected, StateError, LeaseLost, CursorMoved)
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """What to cast once more: a stretch of the feed, studies by their UID, or parked studies by their key."""
-
-    first: int | None = None
-    last: int | None = None
-    studies: Sequence[str] = ()
-    keys: Collection[StudyKey] = ()
-
-    def __bool__(self) -> bool:
-        return self.first is not None or bool(self.studies) or bool(self.keys)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a run is for: a replay first, then the feed (`tail`) to its present end (`once`) or for ever.
-
-    With a `backfill` it is followed until that is complete. `limit` is in seconds: after it a run finishes the window
-    in hand and ends.
-    """
-
-    once: bool = True
-    replay: Replay = Replay()
-    tail: bool = True
-    limit: float | None = None
-    backfill: Backfill | None = None
-
-    @property
-    def ends(self) -> bool:
-        """Whether it ends by itself, and soon."""
-        return self.once or not self.tail
-
-
 class Worker:
     """Runs an `App` until it is stopped, or its work is done."""
 
-    def __init__(self, app: App, *, poll_interval: timedelta = timedelta(minutes=1)) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        poll_interval: timedelta = timedelta(minutes=1),
+        settle: timedelta = timedelta(0),
+        settle_limit: timedelta = timedelta(minutes=5),
+    ) -> None:
         self._app = app
+        self._arrivals = Arrivals(app.feed, settle=settle, limit=settle_limit, window=app.synchronizer.window)
         self._vitals = app.vitals
         self._poll_interval = poll_interval.total_seconds()
         self._stop = asyncio.Event()
@@ -333,7 +304,11 @@ class Worker:
         try:
             while not self._stop.is_set():
                 self._due.clear()
+                await self._collect(checkpoint)
+                if self._stop.is_set():
+                    return
                 checkpoint = await self._drain(checkpoint)
+                self._arrivals.read()
                 if job.backfill is not None:
                     checkpoint = await job.backfill.work(checkpoint, self._due.is_set, self._count)
                     if job.backfill.complete:
@@ -349,6 +324,17 @@ class Worker:
     async def _poke(self) -> None:
         """A coroutine, because the scheduler runs plain functions in a thread."""
         self._due.set()
+
+    async def _collect(self, checkpoint: Checkpoint) -> None:
+        """Wait while a study may still be arriving; after an outage nothing waits any longer."""
+        assert checkpoint.cursor is not None
+        while not self._stop.is_set() and self._vitals.phase is not Phase.BLOCKED:
+            seconds = await self._arrivals.wait(checkpoint.cursor)
+            if not seconds:
+                return
+            await self._take_stock(checkpoint)
+            await self._retry_some()
+            await self._sleep(seconds)
 
     async def _drain(self, checkpoint: Checkpoint) -> Checkpoint:
         """To the present end of the feed; parked studies whose time has come get their turn between the windows."""

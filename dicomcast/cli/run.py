@@ -141,7 +141,9 @@ async def _work(settings: Settings, job: Job, sent: Insight, *, dry_run: bool) -
         sent.watch(app.vitals)
         served = settings if job.tail and not dry_run else None
         with health_of(app, served, optional=job.once):
-            report = await Worker(app, poll_interval=settings.worker.poll_interval).run(job)
+            pace = settings.worker
+            worker = Worker(app, poll_interval=pace.poll_interval, settle=pace.settle, settle_limit=pace.settle_limit)
+            report = await worker.run(job)
         rows = undropped(await app.store.parked(app.feed.source))
         return report, len(rows), app.vitals.polled_at is not None
 

@@ -310,7 +310,7 @@ def _page(answer: Answer) -> list[Entry]:
     if answer.status == 204 or not answer.content.strip():
         return []
     try:
-        return list(entries(parse_json(answer.content)))
+        return list(entries(parse_json(answer.content), len(answer.content)))
     except ValueError:
         said = "what answers at DICOM__URL sent no JSON for a page of the change feed; is it a web page?"
         raise NotItself(said, peer="dicom") from None

@@ -56,7 +56,8 @@ class Feed(Protocol):
     def windows(self, after: Cursor, size: int) -> AsyncGenerator[Window, None]:
         """Windows of `size` entries from `after` to the present end of the feed, which ends the iteration.
 
-        A window is smaller only where what is to be read ends, and may be empty then: its cursor counts all the same.
+        A window is smaller where its entries are large, or where what is to be read ends, and may be empty then: its
+        cursor counts all the same.
         """
 
     def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
