@@ -37,11 +37,12 @@ def why_none(error: AzureError | OSError) -> tuple[str, bool]:
 
     if isinstance(error, OSError):  # of the file that a pod's token is in
         return f"a file of the identity cannot be read ({type(error).__name__})", True
+    if codes := ", ".join(dict.fromkeys(_CODE.findall(str(error)))):
+        return f"Azure refuses the identity a token ({codes})", False
     if not isinstance(error, ClientAuthenticationError):
         return f"Azure does not answer ({type(error).__name__})", True
-    codes = ", ".join(dict.fromkeys(_CODE.findall(str(error))))
-    if codes or error.status_code in (400, 401, 403):
-        return "Azure refuses the identity a token" + (f" ({codes})" if codes else ""), False
+    if error.status_code in (400, 401, 403):
+        return "Azure refuses the identity a token", False
     return "Azure has no identity for this process, or not yet", True
 
 
