@@ -113,7 +113,7 @@ async def test_more_than_a_transaction_holds(opener: Opener, tables: str) -> Non
     many = [row(f"{number:03}") for number in range(230)]
     at = await store.advance(Checkpoint(FEED, None), to=Cursor(1), parked=many)
     assert await other.parked(FEED) == many
-    large = [row(f"{number:03}", codes=("x" * 100_000,)) for number in range(40)]
+    large = [row(f"{number:03}", codes=('"' * 70_000,)) for number in range(40)]
     await store.advance(at, to=Cursor(2), parked=large, resolved=[one.key for one in many[40:]])
     assert await other.parked(FEED) == large
     assert await opener(connection_string(tables)).parked(FEED) == large
