@@ -76,7 +76,7 @@ class App:
             Retriable: a peer does not answer.
         """
         checkpoint = await self.store.load(self.feed.source)
-        self._refuse_other_kind(checkpoint.cursor)
+        self.refuse_other_kind(checkpoint.cursor)
         await self.feed.open(checkpoint.cursor)
         await self.fhir.open()
         cursor = checkpoint.cursor or await self._taken_over() or await self.feed.start(self.start)
@@ -108,7 +108,7 @@ class App:
         if sequence is not None and self.dicom_cast is not None and self.notes:
             await self.dicom_cast.note(self.feed.source, sequence)
 
-    def _refuse_other_kind(self, cursor: Cursor | None) -> None:
+    def refuse_other_kind(self, cursor: Cursor | None) -> None:
         """The same archive followed in another way has other sequences: from there nobody knows what is new."""
         kind = self.feed.kind if cursor is None else cursor.position.get("kind", "azure")
         if kind != self.feed.kind:

@@ -47,8 +47,8 @@ def secrets_in(url: str, wanted: Callable[[str], bool], setting: str) -> dict[st
                 for one in client.list_properties_of_secrets()
                 if one.name and one.enabled and wanted(_variable(one.name))
             ]
-            return {_variable(name): (client.get_secret(name).value or "", name) for name in ours}
-    except ClientAuthenticationError as error:
+            return {_variable(name): ((client.get_secret(name).value or "").strip(), name) for name in ours}
+    except (ClientAuthenticationError, OSError) as error:
         said, passes = why_none(error)
         problem = Retriable(f"{setting}: {said}") if passes else Unauthorized(f"{setting}: {said}: check the identity")
     except HttpResponseError as error:

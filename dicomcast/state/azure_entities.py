@@ -175,7 +175,7 @@ def batches(changes: Iterable[tuple[str, str | None]]) -> Iterator[list[tuple[st
     """What fits into a transaction each, beside the head."""
     batch, size = list[tuple[str, str | None]](), 0
     for key, text in changes:
-        more = len(text or "") + _OVERHEAD
+        more = len(_json(text)) + _OVERHEAD  # as it is sent, in which a quote is two bytes
         if batch and (len(batch) == _ENTITIES or size + more > _BYTES - _ENTITY):
             yield batch
             batch, size = [], 0

@@ -187,15 +187,10 @@ class Feed:
     # --- The journal ---
 
     def _write_journal(self, version: int, id: str, changes: Changes) -> int:
-        parts, size = list[list[tuple[str, str | None]]]([[]]), 0
-        for key, text in changes.items():
-            if size > _PART:
-                parts, size = [*parts, []], 0
-            parts[-1].append((key, text))
-            size += len(text or "") + len(key)
-        texts = {journal_key(version, id, number): json.dumps(part) for number, part in enumerate(parts)}
-        for batch in batches(texts.items()):
-            self._table.write([self._operation(key, text) for key, text in batch])
+        text = json.dumps(list(changes.items()))
+        parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
+        for batch in batches((journal_key(version, id, number), part) for number, part in enumerate(parts)):
+            self._table.write([self._operation(key, part) for key, part in batch])
         return len(parts)
 
     def _journal(self, journal: Journal) -> dict[str, str | None]:
@@ -204,10 +199,10 @@ class Feed:
         Raises:
             Moved: it is done with, and cleared away.
         """
-        parts = [text for key, text in self._stored(JOURNAL).items() if f"|{journal.id}|" in key]
+        parts = [text for key, text in sorted(self._stored(JOURNAL).items()) if f"|{journal.id}|" in key]
         if len(parts) != journal.parts:
             raise Moved
-        return {key: text for part in parts for key, text in json.loads(part)}
+        return dict(json.loads("".join(parts)))
 
     def _finished(self, known: Known) -> Known:
         """A head without a journal: what it names is brought into the rows first."""
