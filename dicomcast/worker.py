@@ -288,6 +288,8 @@ class Worker:
             # Where a first run starts must outlive it: "latest" is another place the next time.
             assert checkpoint.cursor is not None
             checkpoint = await self._app.store.advance(checkpoint, to=checkpoint.cursor, epoch=self._app.tenure.epoch)
+        assert checkpoint.cursor is not None
+        await self._app.note_take_over(checkpoint.cursor)
         if once:
             await self._drain(checkpoint)
             return

@@ -111,6 +111,8 @@ def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     telemetry.configure(settings.log.level, settings.log.format)
     with insight(TelemetrySettings() if dry_run else settings.telemetry) as sent:
         telemetry.configure(settings.log.level, settings.log.format, sent.spans)
+        if settings.moved:
+            print(f"dicomcast: settings of DICOM Cast: {'; '.join(settings.moved)}", file=sys.stderr)
         report, parked, caught_up = asyncio.run(_work(settings, job, sent, dry_run=dry_run))
     told = str(report)
     if told == str(Report()) and not job.tail:

@@ -72,6 +72,18 @@ class Table:
                 if _code(error) not in _ABSENT:
                     raise
 
+    def all(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All entities of all partitions: these columns of them, and when each was written as `Timestamp`."""
+        from azure.core.exceptions import HttpResponseError
+
+        with self._translated():
+            try:
+                for found in self._client.list_entities(select=[*columns, "Timestamp"]):
+                    yield dict(found) | {"Timestamp": found.metadata["timestamp"]}
+            except HttpResponseError as error:
+                if _code(error) not in _ABSENT:
+                    raise
+
     def write(self, operations: Sequence[Operation]) -> str:
         """All of them or none, in one request; returns the new ETag of the first.
 
