@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -38,9 +39,15 @@ from dicomcast.tls import readable_on_the_way
 from dicomcast.together import STUDIES, Together
 from dicomcast.vitals import Vitals
 
+if TYPE_CHECKING:
+    from dicomcast.state.dicom_cast import DicomCast
+
 __all__ = ["App", "build", "rules", "state_store"]
 
 _log = structlog.get_logger()
+
+# In the position of a cursor that was DICOM Cast's, until the first window is settled.
+_TAKEN_OVER = "dicom_cast"
 
 
 @dataclass(slots=True)
@@ -56,6 +63,10 @@ class App:
     start: Start
     give_up: Callable[[], None]
     peers: tuple[Http, ...] = ()
+    # What DICOM Cast left where our state is; whether a first run goes on from its cursor, and may note that there.
+    dicom_cast: DicomCast | None = None
+    takes_over: bool = False
+    notes: bool = True
 
     async def open(self) -> Checkpoint:
         """Meet both peers, and find out where to go on; a first run starts at WORKER__START.
@@ -65,16 +76,39 @@ class App:
             Retriable: a peer does not answer.
         """
         checkpoint = await self.store.load(self.feed.source)
-        self._refuse_other_kind(checkpoint.cursor)
+        self.refuse_other_kind(checkpoint.cursor)
         await self.feed.open(checkpoint.cursor)
         await self.fhir.open()
-        cursor = checkpoint.cursor or await self.feed.start(self.start)
+        cursor = checkpoint.cursor or await self._taken_over() or await self.feed.start(self.start)
         cursor = replace(cursor, position={**cursor.position, "kind": self.feed.kind})
         _log.info("fhir.open", server=self.fhir.base_url, version=self.fhir.capabilities.version)
         _log.info("feed.open", source=self.feed.source, version=self.feed.version, sequence=cursor.sequence)
         return replace(checkpoint, cursor=cursor)
 
-    def _refuse_other_kind(self, cursor: Cursor | None) -> None:
+    async def _taken_over(self) -> Cursor | None:
+        """The cursor that DICOM Cast left, if it was not taken over before."""
+        if self.dicom_cast is None or not self.takes_over:
+            return None
+        sequence = await self.dicom_cast.cursor()
+        if sequence is None:
+            return None
+        left = f"STATE__URL: DICOM Cast left its cursor there, behind sequence {sequence} of change feed v1"
+        if self.feed.version != "v1":
+            raise ConfigError(f"{left}, and this service is read by v2; set DICOM__API_VERSION to v1, or WORKER__START")
+        try:
+            cursor = await self.feed.start(sequence + 1)
+        except ConfigError:
+            raise ConfigError(f"{left}, which this archive has not reached: is it another? Set WORKER__START") from None
+        _log.info("cursor.taken-over", source=self.feed.source, sequence=sequence)
+        return replace(cursor, position={**cursor.position, _TAKEN_OVER: sequence})
+
+    async def note_take_over(self, cursor: Cursor) -> None:
+        """Note beside the cursor of DICOM Cast that it was taken over, once that is settled, and before a window is."""
+        sequence = cursor.position.get(_TAKEN_OVER)
+        if sequence is not None and self.dicom_cast is not None and self.notes:
+            await self.dicom_cast.note(self.feed.source, sequence)
+
+    def refuse_other_kind(self, cursor: Cursor | None) -> None:
         """The same archive followed in another way has other sequences: from there nobody knows what is new."""
         kind = self.feed.kind if cursor is None else cursor.position.get("kind", "azure")
         if kind != self.feed.kind:
@@ -162,7 +196,12 @@ async def build(
             dicom.give_up()
             server.give_up()
 
-        yield App(feed, fhir, store, tenure, synchronizer, vitals, settings.worker.start, give_up, (dicom, server))
+        yield App(
+            feed, fhir, store, tenure, synchronizer, vitals, settings.worker.start, give_up, (dicom, server),
+            dicom_cast=_dicom_cast(settings),
+            takes_over="start" not in settings.worker.model_fields_set,
+            notes=dry_run is None,
+        )  # fmt: skip
 
 
 def _now() -> datetime:
@@ -170,10 +209,22 @@ def _now() -> datetime:
 
 
 def state_store(state: StateSettings, *, read_only: bool) -> StateStore:
+    return open_store(state.url, read_only=read_only, table=_access(state))
+
+
+def _access(state: StateSettings) -> TableAccess:
     secret = state.connection_string.get_secret_value() if state.connection_string else ""
-    return open_store(
-        state.url, read_only=read_only, table=TableAccess(secret, state.table_prefix, state.client_id or "")
-    )
+    return TableAccess(secret, state.table_prefix, state.client_id or "")
+
+
+def _dicom_cast(settings: Settings) -> DicomCast | None:
+    """What DICOM Cast left in the account that has our state; it followed a DICOM service alone."""
+    scheme, _, account = settings.state.url.partition("://")
+    if scheme != "azure-tables" or settings.dicom.kind != "azure":
+        return None
+    from dicomcast.state.dicom_cast import DicomCast
+
+    return DicomCast(account, _access(settings.state))
 
 
 def _feed(dicom: DicomSettings, http: Http, store: StateStore) -> Feed:

@@ -28,18 +28,21 @@ _PATIENCE: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 20, "retry
 _CODE = re.compile(r"AADSTS\d+")
 
 
-def why_none(error: AzureError) -> tuple[str, bool]:
+def why_none(error: AzureError | OSError) -> tuple[str, bool]:
     """Why there is no token, and whether that passes: only what Entra ID says of us is an operator's matter.
 
     That there is no identity may pass: a container's identity endpoint comes up after the container.
     """
     from azure.core.exceptions import ClientAuthenticationError
 
+    if isinstance(error, OSError):  # of the file that a pod's token is in
+        return f"a file of the identity cannot be read ({type(error).__name__})", True
+    if codes := ", ".join(dict.fromkeys(_CODE.findall(str(error)))):
+        return f"Azure refuses the identity a token ({codes})", False
     if not isinstance(error, ClientAuthenticationError):
         return f"Azure does not answer ({type(error).__name__})", True
-    codes = ", ".join(dict.fromkeys(_CODE.findall(str(error))))
-    if codes or error.status_code in (400, 401, 403):
-        return "Azure refuses the identity a token" + (f" ({codes})" if codes else ""), False
+    if error.status_code in (400, 401, 403):
+        return "Azure refuses the identity a token", False
     return "Azure has no identity for this process, or not yet", True
 
 
@@ -50,7 +53,7 @@ def azure_credential(setting: str, identity: Identity = "auto", client_id: str |
     identity, a managed identity, who is signed in to the Azure CLI.
 
     Raises:
-        ConfigError: the extra is not installed, or the environment lacks what `workload` needs.
+        ConfigError: the extra is not installed, or the environment lacks what `workload` needs, or names what is none.
     """
     with extra("azure", setting):
         from azure.identity import (
@@ -75,12 +78,17 @@ def azure_credential(setting: str, identity: Identity = "auto", client_id: str |
         case "cli":
             return AzureCliCredential()
     chosen = {"managed_identity_client_id": client_id} if client_id else {}
-    return DefaultAzureCredential(
-        exclude_shared_token_cache_credential=True,
-        exclude_visual_studio_code_credential=True,
-        exclude_powershell_credential=True,
-        exclude_developer_cli_credential=True,
-        exclude_broker_credential=True,
-        **chosen,
-        **_PATIENCE,
-    )
+    try:
+        return DefaultAzureCredential(
+            exclude_shared_token_cache_credential=True,
+            exclude_visual_studio_code_credential=True,
+            exclude_powershell_credential=True,
+            exclude_developer_cli_credential=True,
+            exclude_broker_credential=True,
+            **chosen,
+            **_PATIENCE,
+        )
+    except (ValueError, OSError) as error:
+        problem = type(error).__name__
+    # out here, so that no context carries what was read
+    raise ConfigError(f"{setting}: what the variables AZURE_… name cannot be used ({problem})")

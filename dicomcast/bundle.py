@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from uuid import UUID, uuid5
 
 from dicomcast.mapping.values import JSON, without_empty
+from dicomcast.overlay import listed, objects
 
 __all__ = ["Method", "Write", "batches", "escape", "reference", "token", "transaction", "weight_of"]
 
@@ -75,9 +76,9 @@ def batches(writes: list[Write]) -> list[JSON]:
 
 
 def weight_of(resource: JSON) -> int:
-    """How large a resource is, roughly: 1, and 1 for each instance in it."""
-    count = resource.get("numberOfInstances")
-    return 1 + (count if isinstance(count, int) else 0)
+    """How large a resource is, roughly: 1, and 1 for each series and each instance that is listed in it."""
+    series = objects(resource.get("series"))
+    return 1 + len(series) + sum(len(listed(one.get("instance"))) for one in series)
 
 
 def _entry(write: Write) -> JSON:

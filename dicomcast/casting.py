@@ -34,7 +34,7 @@ from dicomcast.mapping.patient import identified, patient
 from dicomcast.mapping.rules import Rules
 from dicomcast.mapping.values import JSON, study_identifier
 from dicomcast.memory import Memory
-from dicomcast.merge import Draft, Links, draft, hung_on, merge_study
+from dicomcast.merge import Draft, Links, annotated, draft, hung_on, merge_study
 from dicomcast.model import Issue, MissingId, Outcome, Severity, StudyDelta, StudyKey
 from dicomcast.overlay import leads_to
 from dicomcast.patients import Patients, identifier_of
@@ -110,6 +110,10 @@ class Caster:
         except Unauthorized as error:
             if error.status != 403:
                 raise
+
+    async def read(self, key: StudyKey) -> StudyDelta:
+        """All that the archive holds of a study now, read ahead of its cast."""
+        return await self._reader.whole(key, None)
 
     def forget_endpoints(self) -> None:
         """Make sure of them again: what was refused may have referred to one that is gone."""
@@ -187,7 +191,9 @@ class Caster:
         # What a strict site refuses must not depend on which instances happened to come together.
         refusable = self._rules.strict and existing is not None
         # A snapshot that says nothing is one that has yet to be read.
-        if delta.snapshot != bool(delta.instances) and (delta.snapshot or refusable or not known):
+        # Who read a large study ahead did not know which of its instances stay listed.
+        unaware = bool(delta.counts) and bool(annotated(existing, self._rules))
+        if unaware or (delta.snapshot != bool(delta.instances) and (delta.snapshot or refusable or not known)):
             delta = await self._reader.whole(delta.key, existing, shared=shared)
         if not held and not delta.instances:
             return Outcome.SKIPPED

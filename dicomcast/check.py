@@ -107,6 +107,7 @@ async def _who(http: Http) -> str:
 
 
 async def _read_feed(app: App, cursor: Cursor | None) -> str:
+    app.refuse_other_kind(cursor)
     await app.feed.open(cursor, budget=0.0)
     newest = f", its newest entry is {app.feed.newest.sequence}" if app.feed.newest.sequence else ""
     return f"{app.feed.kind} {app.feed.version}{newest}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from dicomcast.bundle import Write, batches, transaction
 from dicomcast.fhir import FhirServer, Written
@@ -41,6 +42,7 @@ class DryRunStore:
     def __init__(self, store: StateStore) -> None:
         self._store = store
         self._tried: set[StudyKey] = set()
+        self._listed: dict[StudyKey, None] = {}
 
     async def load(self, feed: str) -> Checkpoint:
         """The real checkpoint."""
@@ -90,6 +92,23 @@ class DryRunStore:
     async def inventory(self, feed: str, after: str = "", limit: int = 1000) -> list[str]:
         """The real one."""
         return await self._store.inventory(feed, after, limit)
+
+    async def enlist(self, feed: str, studies: Collection[StudyKey], *, epoch: int | None = None) -> None:
+        """Put studies on a list of our own."""
+        self._listed |= dict.fromkeys(studies)
+
+    async def enlisted(self, feed: str, limit: int = 100) -> list[StudyKey]:
+        """The first on that list."""
+        return list(islice(self._listed, limit))
+
+    async def count_enlisted(self, feed: str) -> int:
+        """How many are on that list."""
+        return len(self._listed)
+
+    async def delist(self, feed: str, studies: Collection[StudyKey] | None, *, epoch: int | None = None) -> None:
+        """Take them off that list."""
+        for key in list(self._listed) if studies is None else studies:
+            self._listed.pop(key, None)
 
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """As if nobody else were there."""

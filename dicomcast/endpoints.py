@@ -8,8 +8,9 @@ from dicomcast.bundle import Method, Write
 from dicomcast.dicom.feed import Feed
 from dicomcast.errors import Rejected, Retriable
 from dicomcast.fhir import FhirServer, version_of
-from dicomcast.identity import endpoint_id, origin_of
-from dicomcast.mapping.endpoint import endpoint
+from dicomcast.identity import endpoint_id, origin, origin_of, sourced
+from dicomcast.mapping.endpoint import ENDPOINT_NAME, endpoint
+from dicomcast.mapping.values import JSON
 from dicomcast.memory import Memory
 from dicomcast.overlay import listed, overlay
 from dicomcast.patients import identifier_of
@@ -52,6 +53,8 @@ class Endpoints:
         identifier = identifier_of(desired)
         found = await self._memory.get("Endpoint", identifier)
         by_id = await self._fhir.read("Endpoint", own) if not found else None
+        if not found and by_id is None and not partition:
+            found = await self._of_the_predecessor()
         # Of several, ours; else always the same, whatever order the server answers them in.
         existing = min(found, key=lambda one: (origin_of(one)[0] != self._feed.source, one["id"]), default=by_id)
         if existing is None:
@@ -66,3 +69,15 @@ class Endpoints:
             if after != existing:
                 await self._fhir.write([Write(Method.PUT, after, version=version_of(existing))])
         return f"Endpoint/{existing['id']}"
+
+    async def _of_the_predecessor(self) -> list[JSON]:
+        """The Endpoint that DICOM Cast made: it has no identifier, and its name and address alone tell whose it is."""
+        try:
+            named = await self._fhir.search("Endpoint", {"name": ENDPOINT_NAME})
+        except Rejected:  # A server that cannot search by it.
+            return []
+        ours = (self._feed.source, "")
+        # HAPI gives what has no source one that is a fragment alone.
+        nobodys = [one for one in named if origin_of(one)[0].partition("#")[0] == ""]
+        made = [one for one in nobodys if origin(str(one.get("address"))) == ours]
+        return [{**one, "meta": sourced(one.get("meta"), self._feed.base_url(""))} for one in made]

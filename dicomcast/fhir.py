@@ -271,9 +271,11 @@ class FhirServer:
             answer = await self._http.request("POST", "", content=dump_json(bundle), headers=headers)
             for response in _entries(_resource(answer, "Bundle"), "response"):
                 _written(response)
-        except (NotFound, Conflict):
+        except Conflict:
             return
         except (Rejected, NotItself) as error:
+            if isinstance(error, NotFound) and error.codes:  # The server says it of what is to be deleted.
+                return
             raise ConfigError(
                 f"FHIR__URL: {self.base_url} takes no bundles from us, or is read-only ({error}); "
                 "use the base URL at which it can be written"

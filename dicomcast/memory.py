@@ -11,8 +11,9 @@ from dicomcast.mapping.values import JSON
 
 __all__ = ["Memory"]
 
-# What we wrote ourselves is known for so many seconds, and so much of it, where an instance in a study weighs 1.
-_FRESH, _WEIGHT = 300.0, 20_000
+# What we wrote ourselves is known for so many seconds, and so much of it, where an instance that is listed weighs 1:
+# more than the largest study that is listed by default.
+_FRESH, _WEIGHT = 300.0, 12_000
 
 
 # (type, identifier): what is looked for.

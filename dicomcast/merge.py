@@ -71,6 +71,12 @@ class _Series:
         return InstanceKey(self.uid, min(self.instances, key=lambda uid: voice(uid, self.instances[uid])))
 
     @property
+    def by_predecessor(self) -> bool:
+        """Whether DICOM Cast wrote it, and nobody since: it named its code system by no URI."""
+        modality = self.attributes.get("modality")
+        return isinstance(modality, dict) and modality.get("system") == "DCM"
+
+    @property
     def names_sides(self) -> bool:
         sop_class = sop_class_of(self.instances[self.speaker.instance_uid]) if self.instances else ""
         return names_sides(self.attributes.get("modality"), sop_class)
@@ -115,8 +121,10 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str,
         return Draft([], None, None, frozenset(), whole=True)
     # Who spoke when the attributes that stand there were mapped. Attributes that others wrote came
     # from nobody knows which instance, so there the speaker is always read anew.
-    spoke = {one.speaker for one in series.values() if one.ours and one.instances}
-    spoken_for = owned and isinstance((existing or {}).get("subject"), dict)
+    # What DICOM Cast wrote has to be said anew, as a whole: it may be nothing that a server takes again.
+    theirs = {one.uid for one in series.values() if one.ours and one.by_predecessor}
+    spoke = {one.speaker for one in series.values() if one.ours and one.instances and one.uid not in theirs}
+    spoken_for = owned and not theirs and isinstance((existing or {}).get("subject"), dict)
     study_spoke = _speaker(series.values()) if spoken_for else None
 
     issues: list[Issue] = []
@@ -144,7 +152,7 @@ def draft(existing: JSON | None, delta: StudyDelta, rules: Rules, endpoint: str,
             one.elements = SERIES.elements(Facts(datasets[speaks], rules, images=images))
         elif speaks and one.ours and speaks not in spoke:
             missing.add(speaks)
-        if one.uid in claimed or (one.ours and one.uid in changed and one.names_sides):
+        if one.uid in claimed | theirs or (one.ours and one.uid in changed and one.names_sides):
             missing |= one.keys - datasets.keys()
 
     issues += contradictions(told.values(), speakers)

@@ -123,7 +123,10 @@ class InstanceKey:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the change feed. `timestamp` stays text: it has 100 ns ticks, which datetime has not."""
+    """One row of the change feed. `timestamp` stays text: it has 100 ns ticks, which datetime has not.
+
+    `size` is how many bytes it had as it was sent.
+    """
 
     sequence: int
     partition: str
@@ -134,14 +137,15 @@ class Entry:
     state: EntryState
     timestamp: str
     metadata: Metadata | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in a feed; the feed that wrote it is the only one that reads `position`, but for `whole`.
+    """A position in a feed; the feed that wrote it is the only one that reads `position`, but for what we add.
 
     `whole` in it is the newest sequence when the feed was begun at its beginning: up to there the feed tells all of a
-    study that is not in FHIR yet.
+    study that is not in FHIR yet. `kind` is the feed's, `backfill` how many studies are to be cast beside it.
 
     `sequence` is the highest sequence that was settled, for people, lag, and the check that the
     archive is still the same.

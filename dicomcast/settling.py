@@ -32,7 +32,7 @@ from dicomcast.parking import Failure, park
 from dicomcast.spans import SILENT, Spans
 from dicomcast.telemetry import whereabouts
 
-__all__ = ["Cast", "Settler", "Task"]
+__all__ = ["Cast", "Settler", "Task", "side_by_side"]
 
 _log = structlog.get_logger()
 
@@ -64,6 +64,11 @@ class Task:
 
     delta: StudyDelta
     row: Parked | None = None
+
+    @property
+    def can_share(self) -> bool:
+        """Whether it may be written with others: it is not parked, and need not be read first, which may be large."""
+        return self.row is None and (bool(self.delta.instances) or not self.delta.snapshot)
 
 
 # A task that failed in a way that may be a peer's.
@@ -145,10 +150,10 @@ class Settler:
 
         It is for the good days: a failure says nothing here, and one that is not of a single study ends it.
         """
-        waiting = [task for task in tasks if task.row is None and not task.delta.snapshot]
+        waiting = [task for task in tasks if task.can_share]
         if len(waiting) < 2 or not self._caster.shares:
             return tasks
-        left = [task for task in tasks if task.row is not None or task.delta.snapshot]
+        left = [task for task in tasks if not task.can_share]
         failed = False
 
         async def work() -> None:
@@ -171,10 +176,9 @@ class Settler:
                     left.extend(waiting)
                     waiting.clear()
 
-        await _side_by_side(work, self._concurrency * _TOGETHER)
+        await side_by_side(work, self._concurrency * _TOGETHER)
         if failed:  # What became of it is not known, so what was seen before is not either.
-            deltas = [task.delta for task in left if task.row is None and not task.delta.snapshot]
-            await self._caster.prepare(deltas, afresh=True)
+            await self._caster.prepare([task.delta for task in left if task.can_share], afresh=True)
         return left
 
     async def _attempt_all(
@@ -198,7 +202,7 @@ class Settler:
                     waiting.clear()
                     raise
 
-        await _side_by_side(work, self._concurrency)
+        await side_by_side(work, self._concurrency)
 
     async def _attempt(self, task: Task, complete: bool, *, shared: bool = False) -> Cast | Failure:
         """Cast one, and know afterwards that it was ours to cast.
@@ -283,7 +287,7 @@ class Settler:
         return Cast(task.delta.key, Outcome.PARKED, row)
 
 
-async def _side_by_side(work: Callable[[], Awaitable[None]], lanes: int) -> None:
+async def side_by_side(work: Callable[[], Awaitable[None]], lanes: int) -> None:
     """So many at once; what is in hand is finished before an error of one is raised."""
     ends = await asyncio.gather(*(work() for _ in range(lanes)), return_exceptions=True)
     for end in ends:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 
 import structlog
 
@@ -64,8 +65,9 @@ class Synchronizer:
         self._fhir = fhir
         self._store = store
         self._tenure = tenure
+        self._caster = caster
         self._clock = clock
-        self._window = window
+        self.window = window
         self._spans = spans
         self._settler = Settler(
             caster,
@@ -86,11 +88,14 @@ class Synchronizer:
     async def drain(self, checkpoint: Checkpoint) -> AsyncGenerator[tuple[Checkpoint, list[Cast]], None]:
         """Settle window after window up to the present end of the feed; each is yielded once it is settled."""
         assert checkpoint.cursor is not None, "the worker starts a feed at WORKER__START first"
-        whole = checkpoint.cursor.position.get("whole", 0)
+        position = checkpoint.cursor.position
+        whole = position.get("whole", 0)
         kept = {"whole": whole, "kind": self._feed.kind}
+        if "backfill" in position:
+            kept["backfill"] = position["backfill"]
         windows: list[Window] = []
         held: NonePasses | None = None
-        reading = self._feed.windows(checkpoint.cursor, self._window)
+        reading = self._feed.windows(checkpoint.cursor, self.window)
         # A sweep compares with what is settled, so it must not be read ahead.
         async with aclosing(reading if self._feed.sweeps else ahead(reading)) as reading:
             async for window in reading:
@@ -153,8 +158,9 @@ class Synchronizer:
 
     async def replay(self, first: int, last: int | None) -> AsyncIterator[tuple[int, list[Cast]]]:
         """Cast a stretch of the feed once more, parked studies too, and tell how far. The cursor stays where it is."""
-        async for window in self._feed.replay(first, last, self._window):
-            casts = await self._cast_beside_the_feed(deltas(self._feed.source, window))
+        async for window in self._feed.replay(first, last, self.window):
+            casts = await self.cast_beside_the_feed(deltas(self._feed.source, window), afresh=True)
+            _log.info("studies.settled", studies=len(casts))
             yield max((entry.sequence for entry in window.entries), default=window.end.sequence), casts
 
     async def replay_studies(self, study_uids: Collection[str]) -> list[Cast]:
@@ -169,7 +175,10 @@ class Synchronizer:
     async def retry(self, keys: Collection[StudyKey]) -> list[Cast]:
         """Cast snapshots of these studies; one that cannot be named cannot be read either, and stays as it is."""
         some = [StudyDelta(key, snapshot=True) for key in keys if key.study_uid]
-        return await self._cast_beside_the_feed(some, failed_before=True)
+        casts = await self.cast_beside_the_feed(some, failed_before=True, afresh=True)
+        if casts:
+            _log.info("studies.settled", studies=len(casts))
+        return casts
 
     async def hand_over(self, keys: Collection[StudyKey]) -> list[Parked]:
         """Ask the worker that is active to cast these studies at its next turn; returns the rows that say so."""
@@ -185,7 +194,7 @@ class Synchronizer:
     async def keys_of(self, first: int, last: int | None) -> set[StudyKey]:
         """The studies of a stretch of the feed."""
         found: set[StudyKey] = set()
-        async for window in self._feed.replay(first, last, self._window):
+        async for window in self._feed.replay(first, last, self.window):
             found.update(delta.key for delta in deltas(self._feed.source, window))
         return found
 
@@ -202,29 +211,41 @@ class Synchronizer:
         last = max(row.last_sequence, *delta.sequences)
         return Cast(delta.key, Outcome.PARKED, replace(row, last_sequence=last, last_seen=self._clock()))
 
-    async def _cast_beside_the_feed(self, some: Sequence[StudyDelta], *, failed_before: bool = False) -> list[Cast]:
+    async def read(self, key: StudyKey) -> StudyDelta:
+        """All that the archive holds of a study now, to be cast soon."""
+        return await self._caster.read(key)
+
+    async def cast_beside_the_feed(
+        self,
+        some: Sequence[StudyDelta],
+        *,
+        seen: Mapping[str, str] = MappingProxyType({}),
+        failed_before: bool = False,
+        afresh: bool = False,
+    ) -> list[Cast]:
+        """Cast these, parked or not; the cursor stays where it is.
+
+        `seen` is what the feed had to note of them before they were read, the rest is as for `Settler.settle`.
+        """
         if not some:
             return []
         with self._spans.span("studies", {"dicomcast.studies": len(some)}):
-            return await self._cast_some(some, failed_before)
-
-    async def _cast_some(self, some: Sequence[StudyDelta], failed_before: bool) -> list[Cast]:
-        rows = await self._rows()
-        tasks = [_task(delta, rows.get(delta.key)) for delta in some]
-        await self._expect(delta.key for delta in some)
-        casts = await self._settler.settle(tasks, failed_before=failed_before, afresh=True)
-        await self._store.settle(
-            self._feed.source,
-            parked=_parked(casts),
-            resolved=_resolved(casts),
-            read=_read(rows, casts),
-            epoch=self._tenure.epoch,
-        )
-        if self._feed.sweeps and (nowhere := {cast.key.study_uid: None for cast in casts if cast.outcome in _NOWHERE}):
-            # Else a list of studies that were never there would look like an archive that has lost them.
-            await self._store.record(self._feed.source, nowhere, epoch=self._tenure.epoch)
-        _log.info("studies.settled", studies=len(casts))
-        return casts
+            rows = await self._rows()
+            tasks = [_task(delta, rows.get(delta.key)) for delta in some]
+            await self._expect(delta.key for delta in some)
+            casts = await self._settler.settle(tasks, failed_before=failed_before, afresh=afresh)
+            await self._store.settle(
+                self._feed.source,
+                parked=_parked(casts),
+                resolved=_resolved(casts),
+                read=_read(rows, casts),
+                epoch=self._tenure.epoch,
+            )
+            # What is nowhere is taken out: else what was never there would look like an archive that has lost it.
+            noted = {**{cast.key.study_uid: None for cast in casts if cast.outcome in _NOWHERE}, **seen}
+            if self._feed.sweeps and noted:
+                await self._store.record(self._feed.source, noted, epoch=self._tenure.epoch)
+            return casts
 
     async def _probe(self) -> None:
         """Whether both peers answer at all."""

@@ -20,7 +20,7 @@ __all__ = ["configure", "whereabouts"]
 _FIELDS = frozenset(
     "event level timestamp study outcome reason error sequence entries studies source version "
     "seconds parked created updated unchanged deleted skipped signal first last issues owner peer server "
-    "trace_id span_id".split()
+    "settled left trace_id span_id".split()
 )
 
 

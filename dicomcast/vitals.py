@@ -128,7 +128,7 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What was settled together: a `window`, a `retry` of parked studies, or a `replay`; and what came of it."""
+    """What was settled together: a `window`, a `retry` of parked studies, a `replay`, or a part of a `backfill`."""
 
     what: str
     at: datetime

@@ -12,17 +12,17 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from dicomcast.app import App
+from dicomcast.arrival import Arrivals
 from dicomcast.errors import (
     ConfigError,
     CursorMoved,
     DicomCastError,
+    Fatal,
     LeaseLost,
     Rejected,
     Retriable,
@@ -32,7 +32,8 @@ from dicomcast.errors import (
     Stranger,
     Unauthorized,
 )
-from dicomcast.model import Checkpoint, Outcome, StudyKey
+from dicomcast.job import Job, Replay
+from dicomcast.model import Checkpoint, Outcome
 from dicomcast.settling import Cast
 from dicomcast.signals import stopping
 from dicomcast.vitals import Backlog, Phase, Report
@@ -47,42 +48,19 @@ _GRACE = 20.0
 _PASSING = (Retriable, Rejected, StateError, LeaseLost, CursorMoved)
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """What to cast once more: a stretch of the feed, studies by their UID, or parked studies by their key."""
-
-    first: int | None = None
-    last: int | None = None
-    studies: Sequence[str] = ()
-    keys: Collection[StudyKey] = ()
-
-    def __bool__(self) -> bool:
-        return self.first is not None or bool(self.studies) or bool(self.keys)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a run is for: a replay first, then the feed (`tail`) to its present end (`once`) or for ever.
-
-    `limit` is in seconds: after it a run finishes the window in hand and ends.
-    """
-
-    once: bool = True
-    replay: Replay = Replay()
-    tail: bool = True
-    limit: float | None = None
-
-    @property
-    def ends(self) -> bool:
-        """Whether it ends by itself."""
-        return self.once or not self.tail
-
-
 class Worker:
     """Runs an `App` until it is stopped, or its work is done."""
 
-    def __init__(self, app: App, *, poll_interval: timedelta = timedelta(minutes=1)) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        poll_interval: timedelta = timedelta(minutes=1),
+        settle: timedelta = timedelta(0),
+        settle_limit: timedelta = timedelta(minutes=5),
+    ) -> None:
         self._app = app
+        self._arrivals = Arrivals(app.feed, settle=settle, limit=settle_limit, window=app.synchronizer.window)
         self._vitals = app.vitals
         self._poll_interval = poll_interval.total_seconds()
         self._stop = asyncio.Event()
@@ -255,6 +233,8 @@ class Worker:
             if lease != first and not job.tail:  # renewed meanwhile: its owner is alive
                 await self._hand_over(job.replay, lease.owner)
                 return False
+            if lease != first and job.backfill is not None:
+                raise Fatal(f"another worker ({lease.owner}) is active on this source: stop it until this is complete")
             if now() >= patience:
                 raise LeaseLost(f"{said}; its lease runs until {_clock(lease.expires_at)}")
         if tenure.held:
@@ -282,7 +262,7 @@ class Worker:
             await self._replay(job.replay)
             self._replayed = not self._stop.is_set()
         if job.tail:
-            await self._tail(checkpoint, once=job.once)
+            await self._tail(checkpoint, job)
 
     def _well(self) -> None:
         self._trouble = None
@@ -306,12 +286,14 @@ class Worker:
                 if self._stop.is_set():
                     return
 
-    async def _tail(self, checkpoint: Checkpoint, *, once: bool) -> None:
+    async def _tail(self, checkpoint: Checkpoint, job: Job) -> None:
         if not checkpoint.revision:
             # Where a first run starts must outlive it: "latest" is another place the next time.
             assert checkpoint.cursor is not None
             checkpoint = await self._app.store.advance(checkpoint, to=checkpoint.cursor, epoch=self._app.tenure.epoch)
-        if once:
+        assert checkpoint.cursor is not None
+        await self._app.note_take_over(checkpoint.cursor)
+        if job.once:
             await self._drain(checkpoint)
             return
         from apscheduler.schedulers.asyncio import AsyncIOScheduler  # here, since a run that ends needs none
@@ -322,8 +304,16 @@ class Worker:
         try:
             while not self._stop.is_set():
                 self._due.clear()
+                await self._collect(checkpoint)
+                if self._stop.is_set():
+                    return
                 checkpoint = await self._drain(checkpoint)
-                if not self._stop.is_set():
+                self._arrivals.read()
+                if job.backfill is not None:
+                    checkpoint = await job.backfill.work(checkpoint, self._due.is_set, self._count)
+                    if job.backfill.complete:
+                        return
+                elif not self._stop.is_set():
                     await self._due.wait()
         finally:
             # It cancels a poke that was due and has not run yet, and would log that with a traceback: let it run.
@@ -334,6 +324,17 @@ class Worker:
     async def _poke(self) -> None:
         """A coroutine, because the scheduler runs plain functions in a thread."""
         self._due.set()
+
+    async def _collect(self, checkpoint: Checkpoint) -> None:
+        """Wait while a study may still be arriving; after an outage nothing waits any longer."""
+        assert checkpoint.cursor is not None
+        while not self._stop.is_set() and self._vitals.phase is not Phase.BLOCKED:
+            seconds = await self._arrivals.wait(checkpoint.cursor)
+            if not seconds:
+                return
+            await self._take_stock(checkpoint)
+            await self._retry_some()
+            await self._sleep(seconds)
 
     async def _drain(self, checkpoint: Checkpoint) -> Checkpoint:
         """To the present end of the feed; parked studies whose time has come get their turn between the windows."""

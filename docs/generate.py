@@ -18,6 +18,7 @@ from dicomcast.mapping.table import TABLES
 from dicomcast.mapping.tags import tag
 from dicomcast.metrics import INSTRUMENTS
 from dicomcast.settings import Settings
+from dicomcast.settings.predecessor import ROWS
 from dicomcast.settings.sources import DELIMITER, PREFIX, Variable, variables
 from docs import chart
 
@@ -133,10 +134,31 @@ def _element(row: Row) -> str:
     return f"| {element} | {attributes} | {' '.join(row.rule.split())} | {row.clause} |"
 
 
+PREDECESSOR = """\
+# DICOM Cast's settings
+
+Variables of DICOM Cast are understood as they stand, in any case, from the environment and from the Key Vault that
+`KeyVault__Endpoint` names (with `--` for `__`). `run` says on stderr what became of each, and `dicomcast config` shows
+it as the source. A value of ours wins, from whatever source; any of ours in `…__AUTH__`, `STATE__` or `TELEMETRY__`
+wins over all of theirs in that group. An empty value is none. The rest is in
+[moving from DICOM Cast](../how-to/move-from-dicom-cast.md).
+"""
+
+
+def predecessor_page() -> str:
+    """Make the page of what the settings of DICOM Cast become."""
+    rows = ["| DICOM Cast | dicomcast | |", "|---|---|---|"]
+    for row in ROWS:
+        fixed = [f"`{name}={value}`" for name, value in row.fixed.items()]
+        rows.append(f"| `{row.old}` | {', '.join([*(f'`{name}`' for name in row.new), *fixed]) or '–'} | {row.why} |")
+    return PREDECESSOR + "\n" + "\n".join(rows) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "charts/dicomcast/README.md": chart.readme,
     "charts/dicomcast/values.schema.json": chart.schema,
     "docs/reference/cli.md": cli_page,
+    "docs/reference/dicom-cast-settings.md": predecessor_page,
     "docs/reference/mapping.md": mapping_page,
     "docs/reference/metrics.md": metrics_page,
     "docs/reference/settings.md": settings_page,

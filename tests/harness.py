@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 
+from dicomcast.app import App
 from dicomcast.casting import Caster
 from dicomcast.demo.archive import Archive, StoreStatus
 from dicomcast.demo.dicom_service import dicom_service
@@ -33,6 +34,7 @@ from dicomcast.state.sqlite import _SCHEMA, SqliteStore, _rows
 from dicomcast.state.sqlite_file import open_file
 from dicomcast.sync import Synchronizer
 from dicomcast.tenure import Tenure
+from dicomcast.vitals import Vitals
 from tests.judge import R4, R5, problems
 from tests.orthanc_double import orthanc_double
 
@@ -170,6 +172,17 @@ class Harness:
     def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         """What stands between the client and a peer; a test may put something there."""
         return transport
+
+    def app(self, *, start: str = "beginning") -> App:
+        """All of it, for a worker."""
+
+        def give_up() -> None:
+            self.dicom.give_up()
+            self.server.give_up()
+
+        vitals = Vitals(source=self.feed.source, peers=(self.dicom, self.server))
+        self.count = vitals.report.count
+        return App(self.feed, self.fhir, self.state, self.tenure, self.synchronizer, vitals, start, give_up)  # type: ignore[arg-type]
 
     async def let_pass(self, seconds: float) -> None:
         """Searches find everything after so long."""

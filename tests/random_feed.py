@@ -8,7 +8,7 @@ from dicomcast.demo.archive import DEFAULT_PARTITION
 from dicomcast.demo.dicom_json import PATIENT_ID, text
 from tests.harness import Harness
 
-__all__ = ["play"]
+__all__ = ["change_archive", "play"]
 
 _UIDS = ("0020000D", "0020000E", "00080018")
 
@@ -29,10 +29,11 @@ async def play(harness: Harness, kind: str, what: Any, how: Any) -> None:
         case "gap":
             harness.archive.skip_sequences(what)
         case _:
-            _change(harness, kind, what, how)
+            change_archive(harness, kind, what, how)
 
 
-def _change(harness: Harness, kind: str, place: tuple[str, str, str, str], how: Any) -> None:
+def change_archive(harness: Harness, kind: str, place: tuple[str, str, str, str], how: Any) -> None:
+    """Something changes in the archive, if it can."""
     partition, study, series, instance = place
     if not harness.archive.partitions:
         partition = DEFAULT_PARTITION

@@ -9,8 +9,6 @@ from typing import Any
 
 import httpx
 
-from dicomcast.app import App
-from dicomcast.vitals import Vitals
 from tests.harness import Harness
 
 __all__ = ["VirtualHarness", "Weather", "away", "now", "until"]
@@ -43,15 +41,6 @@ class VirtualHarness(Harness):
 
     def between(self, peer: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         return _Weathered(transport, lambda moment: self.weather.get(peer, lambda _: None)(moment))
-
-    def app(self, *, start: str = "beginning") -> App:
-        def give_up() -> None:
-            self.dicom.give_up()
-            self.server.give_up()
-
-        vitals = Vitals(source=self.feed.source, peers=(self.dicom, self.server))
-        self.count = vitals.report.count
-        return App(self.feed, self.fhir, self.state, self.tenure, self.synchronizer, vitals, start, give_up)  # type: ignore[arg-type]
 
     async def settled(self) -> int:
         checkpoint = await self.state.load(self.feed.source)

@@ -36,7 +36,7 @@ class AzureIdentity:
 
         try:
             token = azure_credential(self._setting, self._identity, self._client_id).get_token(self._scope)
-        except AzureError as error:
+        except (AzureError, OSError) as error:
             said, passes = why_none(error)
         else:
             return Issued(token.token, max(0.0, token.expires_on - time.time()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dicomcast.auth.advice import Asked, advice, described
+from dicomcast.errors import ConfigError, Unreachable
 
 __all__ = ["Issued", "Issuer", "Kept"]
 
@@ -95,7 +96,10 @@ class Kept:
 
     async def _fetch(self) -> None:
         asked_at = time.monotonic()
-        issued = await self._issuer.issue()
+        try:
+            issued = await self._issuer.issue()
+        except ConfigError as error:  # It was right at the start: a file of it is being replaced.
+            raise Unreachable(f"no token for {self._asked.peer}: {error}", peer=self._asked.peer) from None
         self._token = issued.token
         self._until = asked_at + issued.lifetime
         self._renew_at = self._until - min(_AHEAD, issued.lifetime / 4)

@@ -26,6 +26,7 @@ __all__ = ["app", "main"]
 _COMMANDS = {
     "run": "run:run",
     "replay": "run:replay",
+    "backfill": "backfill:backfill",
     "status": "inspect:status",
     "parked": "parked:app",
     "map": "map:map_files",

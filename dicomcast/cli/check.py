@@ -18,8 +18,8 @@ __all__ = ["check", "line"]
 def check(as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")] = False) -> None:
     """Try both servers, credentials, permissions and the state store; say what is wrong and what to do about it.
 
-    It writes nothing that stays. It ends with the exit code of the worst that it finds: 78 a setting, 77 credentials or
-    permission, 75 what may pass by itself.
+    It writes nothing that stays, but for a row of its own in an Azure table. It ends with the exit code of the worst
+    that it finds: 78 a setting, 77 credentials or permission, 75 what may pass by itself.
 
     Example: dicomcast check
     """

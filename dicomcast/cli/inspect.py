@@ -59,6 +59,7 @@ async def _status(app: App, settings: Settings) -> dict[str, Any]:
     backlog = Backlog.of(checkpoint.cursor or Cursor(), app.feed.newest, rows, measurable=app.feed.measurable)
     oldest = backlog.oldest_seconds(now)
     lag = backlog.seconds(now, checkpoint.updated_at if backlog.settled.sequence else None) if known else None
+    backfilling = checkpoint.cursor is not None and "backfill" in checkpoint.cursor.position
     worker = await asyncio.to_thread(_worker_here, settings.health, app.feed.source)
     return {
         "source": app.feed.source,
@@ -71,6 +72,7 @@ async def _status(app: App, settings: Settings) -> dict[str, Any]:
         "parked": backlog.parked,
         "dead": backlog.dead,
         "oldest_parked_seconds": round(oldest, 1) if oldest is not None else None,
+        "backfill_left": await app.store.count_enlisted(app.feed.source) if backfilling else None,
         "active_worker": lease.owner if lease and lease.expires_at > now else None,
         "worker_here": worker.get("phase"),
         "worker_reason": worker.get("reason") or None,

@@ -13,6 +13,7 @@ import typer
 from dicomcast import parking, telemetry
 from dicomcast.app import App, build
 from dicomcast.cli.uids import study_uid
+from dicomcast.errors import ConfigError
 from dicomcast.model import Parked
 from dicomcast.settings import load_settings
 from dicomcast.vitals import Report
@@ -99,6 +100,37 @@ def retry(every: All = False, study: Study = None, reason: Reason = None, as_jso
     else:
         print(report if any_row else _nothing(study, reason))
     _fail_if_misnamed(any_row, every)
+
+
+@app.command("import")
+def import_failures(as_json: JsonObject = False) -> None:
+    """Take over what DICOM Cast could not store, from its tables in the account of STATE__URL, as dead letters.
+
+    A study that is parked already keeps its row, and nothing is imported twice. `parked retry --all` casts them.
+
+    Example: dicomcast parked import
+    """
+
+    async def work(app: App) -> tuple[int, int]:
+        if app.dicom_cast is None:
+            raise ConfigError(
+                "STATE__URL: what DICOM Cast could not store is in its storage account: set it to that, with the "
+                "TABLE_PREFIX of DICOM Cast; for the worker too, or for this command alone, and then retry there"
+            )
+        source = app.feed.source
+        found, until = await app.dicom_cast.failures(source, datetime.now(UTC))
+        there = {row.key.study_uid for row in await app.store.parked(source)}
+        new = [row for row in found if row.key.study_uid not in there]
+        await app.store.settle(source, parked=new, read=[])
+        if until is not None:
+            await app.dicom_cast.note_import(until)
+        return len(new), len(found) - len(new)
+
+    imported, known = asyncio.run(_with_app(work))
+    if as_json:
+        print(json.dumps({"imported": imported, "known": known}))
+    else:
+        print(f"{imported} imported as dead letters; {known} are parked or dead already")
 
 
 @app.command()

@@ -6,14 +6,15 @@ import asyncio
 import gc
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from dicomcast import telemetry
-from dicomcast.app import build
+from dicomcast.app import App, build
 from dicomcast.cli.uids import study_uid
 from dicomcast.durations import parse_duration
 from dicomcast.errors import ConfigError
@@ -23,7 +24,7 @@ from dicomcast.settings import Settings, TelemetrySettings, load_settings
 from dicomcast.vitals import Report
 from dicomcast.worker import Job, Replay, Worker
 
-__all__ = ["replay", "run"]
+__all__ = ["DryRun", "MaxDuration", "Strict", "health_of", "replay", "run", "seconds", "show"]
 
 
 def _duration(text: str) -> timedelta:
@@ -72,7 +73,7 @@ def run(
     Example: dicomcast run --once --max-duration 4m
     """
     wanted = _replay(replay_from, replay_to, replay_study)
-    _run(Job(once or dry_run, wanted, True, _seconds(max_duration)), dry_run=dry_run, strict=strict)
+    _run(Job(once or dry_run, wanted, True, seconds(max_duration)), dry_run=dry_run, strict=strict)
 
 
 def replay(
@@ -92,7 +93,7 @@ def replay(
     wanted = _replay(replay_from, replay_to, replay_study)
     if not wanted:
         raise typer.BadParameter("say what to replay: --replay-from SEQ or --replay-study UID")
-    _run(Job(True, wanted, False, _seconds(max_duration)), dry_run=dry_run, strict=strict)
+    _run(Job(True, wanted, False, seconds(max_duration)), dry_run=dry_run, strict=strict)
 
 
 def _replay(first: int | None, last: int | None, studies: list[str] | None) -> Replay:
@@ -101,7 +102,8 @@ def _replay(first: int | None, last: int | None, studies: list[str] | None) -> R
     return Replay(first, last, tuple(studies or ()))
 
 
-def _seconds(duration: timedelta | None) -> float | None:
+def seconds(duration: timedelta | None) -> float | None:
+    """A duration that was given, or none, for a `Job`."""
     return duration.total_seconds() if duration is not None else None
 
 
@@ -111,6 +113,8 @@ def _run(job: Job, *, dry_run: bool, strict: bool) -> None:
     telemetry.configure(settings.log.level, settings.log.format)
     with insight(TelemetrySettings() if dry_run else settings.telemetry) as sent:
         telemetry.configure(settings.log.level, settings.log.format, sent.spans)
+        if settings.moved:
+            print(f"dicomcast: settings of DICOM Cast: {'; '.join(settings.moved)}", file=sys.stderr)
         report, parked, caught_up = asyncio.run(_work(settings, job, sent, dry_run=dry_run))
     told = str(report)
     if told == str(Report()) and not job.tail:
@@ -133,23 +137,34 @@ def _whereabouts(settings: Settings) -> str:
 
 async def _work(settings: Settings, job: Job, sent: Insight, *, dry_run: bool) -> tuple[Report, int, bool]:
     """What was done, how many studies are parked, and whether the feed was read to its end."""
-    async with build(settings, dry_run=_show if dry_run else None, spans=sent.spans) as app:
+    async with build(settings, dry_run=show if dry_run else None, spans=sent.spans) as app:
         sent.watch(app.vitals)
-        with ExitStack() as stack:
-            if settings.health.port is not None and job.tail and not dry_run:
-                from dicomcast.health import serve_health  # here, since a CronJob's runs have no port
-
-                try:
-                    stack.enter_context(serve_health(app.vitals, settings.health.address, settings.health.port))
-                except ConfigError:
-                    if not job.once:  # Beside a worker in the same environment the port is that worker's.
-                        raise
-            report = await Worker(app, poll_interval=settings.worker.poll_interval).run(job)
+        served = settings if job.tail and not dry_run else None
+        with health_of(app, served, optional=job.once):
+            pace = settings.worker
+            worker = Worker(app, poll_interval=pace.poll_interval, settle=pace.settle, settle_limit=pace.settle_limit)
+            report = await worker.run(job)
         rows = undropped(await app.store.parked(app.feed.source))
         return report, len(rows), app.vitals.polled_at is not None
 
 
-def _show(bundle: bytes) -> None:
+@contextmanager
+def health_of(app: App, settings: Settings | None, *, optional: bool) -> Iterator[None]:
+    """Answer on the health port if there is one; an `optional` one is passed over where it cannot be had."""
+    with ExitStack() as stack:
+        if settings is not None and settings.health.port is not None:
+            from dicomcast.health import serve_health  # here, since a CronJob's runs have no port
+
+            try:
+                stack.enter_context(serve_health(app.vitals, settings.health.address, settings.health.port))
+            except ConfigError:
+                if not optional:  # Beside a worker in the same environment the port is that worker's.
+                    raise
+        yield
+
+
+def show(bundle: bytes) -> None:
+    """Print a bundle of a dry run."""
     try:
         sys.stdout.buffer.write(bundle + b"\n")
         sys.stdout.buffer.flush()

@@ -7,7 +7,7 @@ version 2. A cursor goes on in the version that wrote it, for as long as that is
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -254,7 +254,17 @@ class AzureFeed:
             names = [str(row.get("partitionName", row.get("PartitionName", ""))) for row in rows or []]
         except (ValueError, TypeError, AttributeError):
             raise NotItself("the archive sent no list of its partitions; see DICOM__URL", peer="dicom") from None
-        return ["" if name == DEFAULT_PARTITION else name for name in names] or [""]
+        return ["" if name == DEFAULT_PARTITION else name for name in names]
+
+    async def studies(self, partition: str, size: int) -> AsyncIterator[Sequence[str]]:
+        """The UIDs of all studies of a partition."""
+        with refusals_waited_for():
+            async for rows in self._dicomweb.studies(f"{self._path(partition)}/studies", {}, size):
+                yield [uid for uid, _ in rows]
+
+    async def still(self, study_uids: Collection[str]) -> Mapping[str, str]:
+        """Nothing is compared: the feed tells what changes."""
+        return {}
 
     async def snapshot(self, key: StudyKey, gathering: Callable[[], Gathering] | None = None) -> StudyDelta:
         """The study as it is now."""
@@ -300,7 +310,7 @@ def _page(answer: Answer) -> list[Entry]:
     if answer.status == 204 or not answer.content.strip():
         return []
     try:
-        return list(entries(parse_json(answer.content)))
+        return list(entries(parse_json(answer.content), len(answer.content)))
     except ValueError:
         said = "what answers at DICOM__URL sent no JSON for a page of the change feed; is it a web page?"
         raise NotItself(said, peer="dicom") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from dicomcast.dicom.cutting import full
 from dicomcast.dicom.ticks import ticks
 from dicomcast.model import Cursor, Entry, Window
 
@@ -22,7 +23,7 @@ Page = Callable[[int], Awaitable[list[Entry]]]
 
 
 async def read(page: Page, *, after: int, latest: int, settled: int, size: int) -> AsyncIterator[Window]:
-    """Windows of `size` entries after sequence `after`, up to `latest`; the last one holds what is left.
+    """Windows of at most `size` entries after sequence `after`, up to `latest`; the last one holds what is left.
 
     `settled` is the time, in ticks, before which a gap is taken for final.
     """
@@ -36,6 +37,6 @@ async def read(page: Page, *, after: int, latest: int, settled: int, size: int) 
             position = entry.sequence
             entries.append(entry)
         scanned += LIMIT
-        while entries and (len(entries) >= size or scanned >= latest):
-            window, entries = entries[:size], entries[size:]
+        while entries and (count := full(entries, size) or (len(entries) if scanned >= latest else 0)):
+            window, entries = entries[:count], entries[count:]
             yield Window(tuple(window), Cursor(window[-1].sequence, window[-1].timestamp, {"api": "v1"}))

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dicomcast.dicom.cutting import full
 from dicomcast.dicom.ticks import TICKS, text, ticks
 from dicomcast.model import Cursor, Entry, Window
 
@@ -61,7 +62,7 @@ class Position:
 async def read(
     page: Page, position: Position, *, until: int, overlap: int, size: int, seen: Cursor
 ) -> AsyncIterator[Window]:
-    """Windows of `size` entries from `position` to `until` (in ticks); the last one of a round holds what is left.
+    """Windows of at most `size` entries from `position` to `until` (in ticks); the last of a round holds what is left.
 
     `seen` is the newest entry settled so far. A round that was left open is finished first, whenever it was, and
     then the feed is read to `until`.
@@ -75,8 +76,8 @@ async def read(
         rows = await page(position.start, position.until, position.offset)
         entries += [row for row in rows if known.add(row)]
         before, position = position, _after(position, rows, known, overlap)
-        while len(entries) >= size or not position.until:
-            window, entries = entries[:size], entries[size:]
+        while (count := full(entries, size)) or not position.until:
+            window, entries = entries[: count or None], entries[count or len(entries) :]
             seen = max([seen, *(Cursor(row.sequence, row.timestamp) for row in window)], key=_age)
             before = _within(before, window, overlap)
             here = before if entries else position

@@ -8,7 +8,7 @@ that no search shows, such as an instance that was replaced by another, is not n
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ import structlog
 
 from dicomcast.dicom.refusals import met, refusals_waited_for
 from dicomcast.dicom.sweep import Page, Sweeper, complete, fingerprint
-from dicomcast.dicom.wado import JSON, Dicomweb
+from dicomcast.dicom.wado import JSON, Dicomweb, Row
 from dicomcast.errors import ConfigError
 from dicomcast.gathering import Gathering
 from dicomcast.grouping import is_uid
@@ -31,15 +31,13 @@ __all__ = ["DicomwebFeed"]
 
 _log = structlog.get_logger()
 
-_UID = tag("StudyInstanceUID")
 _COUNT = tag("NumberOfStudyRelatedInstances")
 # A server need not send StudyDescription, and some send the others only if asked (PS3.18 Table 10.6.3-3).
-_ASKED = ",".join(map(tag, ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "StudyDescription")))
+_WANTED = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "StudyDescription")
+_ASKED = {"includefield": ",".join(map(tag, _WANTED))}
 # What says how to get at a study, and not what it is.
 _VOLATILE = frozenset(map(tag, ("RetrieveURL", "RetrieveAETitle", "InstanceAvailability")))
 _PAGE = 100
-# After so many pages with nothing new there is nothing behind them.
-_STALE = 3
 
 
 class DicomwebFeed:
@@ -62,8 +60,8 @@ class DicomwebFeed:
     async def open(self, cursor: Cursor | None, *, budget: float | None = None) -> None:
         """Find out that it can be searched."""
         with met(self._http.base_url, "is not a DICOMweb service"):
-            rows = await self._dicomweb.search("studies", {"limit": "1", "includefield": _ASKED}, budget=budget)
-        if rows and not Dataset(_tags(rows[0])).values(_COUNT):
+            rows = await self._dicomweb.search("studies", {"limit": "1"} | _ASKED, budget=budget)
+        if rows and not Dataset(canonical_tags(rows[0])).values(_COUNT):
             _log.warning(
                 "dicomweb.no-counts",
                 reason="it does not tell how many instances a study has, so they are listed, which takes longer",
@@ -122,8 +120,14 @@ class DicomwebFeed:
     async def recognise(self, cursor: Cursor) -> None:
         """A search alone does not tell one archive from another."""
 
+    async def studies(self, partition: str, size: int) -> AsyncIterator[Sequence[str]]:
+        """The UIDs of all studies."""
+        with refusals_waited_for():
+            async for rows in self._dicomweb.studies("studies", {}, size):
+                yield [uid for uid, _ in rows]
+
     async def listing(self, size: int) -> AsyncIterator[Page]:
-        """All studies."""
+        """All studies, and what the search says of them."""
         async for page in self._pages({}, size):
             yield page
 
@@ -131,38 +135,15 @@ class DicomwebFeed:
         """What is there of some studies."""
         found: dict[str, str] = {}
         for uid in filter(is_uid, study_uids):
-            rows = await self._rows({"StudyInstanceUID": uid}, _PAGE, 0)
+            rows = await self._dicomweb.rows("studies", {"StudyInstanceUID": uid} | _ASKED)
             found |= await self._seen([row for row in rows if row[0] == uid])
         return found
 
     async def _pages(self, query: Mapping[str, str], size: int) -> AsyncIterator[Page]:
-        """Pages up to an empty one: a short one is no end, since servers send less than they are asked for.
+        async for rows in self._dicomweb.studies("studies", {**query, **_ASKED}, size):
+            yield await self._seen(rows)
 
-        Some send the last page for ever, or pages in no order: after some without anything new that is the end.
-        """
-        offset, stale, first, seen = 0, 0, list[tuple[str, JSON]](), set[str]()
-        while (rows := await self._rows(query, size, offset)) and stale < _STALE:
-            if rows == first:
-                await self._refuse_more(query, size, len(rows))
-                return  # It sent all there is at once.
-            page = await self._seen(rows)
-            yield page
-            stale = stale + 1 if page.keys() <= seen else 0
-            offset, first = offset + len(rows), first or rows
-            seen.update(page)
-
-    async def _refuse_more(self, query: Mapping[str, str], size: int, count: int) -> None:
-        """The first page came twice: that is no harm as long as nothing stands behind it."""
-        if count == size and len(await self._rows(query, size + 1, 0)) > size:
-            raise ConfigError("DICOM__KIND: this archive's QIDO-RS takes no offset, so it cannot be listed")
-
-    async def _rows(self, query: Mapping[str, str], size: int, offset: int) -> list[tuple[str, JSON]]:
-        """What a search says of studies, with their UIDs, "" for one that cannot be asked for."""
-        asked = {"limit": str(size), "offset": str(offset), "includefield": _ASKED}
-        rows = [_tags(row) for row in await self._dicomweb.search("studies", {**query, **asked})]
-        return [(Dataset(row).identifier(_UID), row) for row in rows]
-
-    async def _seen(self, rows: list[tuple[str, JSON]]) -> Page:
+    async def _seen(self, rows: Sequence[Row]) -> Page:
         """The fingerprints of studies, of which one that stands under two PatientIDs has two rows."""
         facts: dict[str, list[str]] = {}
         for uid, row in rows:
@@ -183,7 +164,3 @@ class DicomwebFeed:
     async def instance(self, key: StudyKey, instance: InstanceKey) -> Instance | None:
         """The instance as it is now."""
         return await self._dicomweb.instance(key, instance, "")
-
-
-def _tags(row: JSON) -> JSON:
-    return row if _UID in row else canonical_tags(row)

@@ -23,18 +23,18 @@ _ACTIONS = {one.value: one for one in Action}
 _STATES = {one.value: one for one in EntryState}
 
 
-def entries(page: Any) -> Iterator[Entry]:
-    """The entries of a page. A 204, `null` and a single bare object are pages too.
+def entries(page: Any, size: int = 0) -> Iterator[Entry]:
+    """The entries of a page of `size` bytes. A 204, `null` and a single bare object are pages too.
 
     Raises:
         Retriable: what came is not a page of the change feed; nothing was taken from it.
     """
     rows = [] if page is None else page if isinstance(page, list) else [page]
     for row in rows:
-        yield entry(row)
+        yield entry(row, size // len(rows))
 
 
-def entry(row: Any) -> Entry:
+def entry(row: Any, size: int = 0) -> Entry:
     """One row; keys and enum values in any case, unknown fields ignored."""
     if not isinstance(row, dict):
         raise NotItself("the change feed sent a row that is not an object; see DICOM__URL", peer="dicom")
@@ -59,6 +59,7 @@ def entry(row: Any) -> Entry:
         state=_STATES.get(_word(fields.get("state")), EntryState.OTHER),
         timestamp=timestamp,
         metadata=select(metadata) if isinstance(metadata, dict) else None,
+        size=size,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -56,7 +56,8 @@ class Feed(Protocol):
     def windows(self, after: Cursor, size: int) -> AsyncGenerator[Window, None]:
         """Windows of `size` entries from `after` to the present end of the feed, which ends the iteration.
 
-        A window is smaller only where what is to be read ends, and may be empty then: its cursor counts all the same.
+        A window is smaller where its entries are large, or where what is to be read ends, and may be empty then: its
+        cursor counts all the same.
         """
 
     def replay(self, first: int, last: int | None, size: int) -> AsyncIterator[Window]:
@@ -73,7 +74,16 @@ class Feed(Protocol):
         """
 
     async def partitions(self) -> list[str]:
-        """The partitions of the archive; [""] if it has none."""
+        """The partitions of the archive; [""] where it knows no such thing."""
+
+    def studies(self, partition: str, size: int) -> AsyncIterator[Sequence[str]]:
+        """The StudyInstanceUIDs of all studies of a partition, in pages of at most `size`; one may come twice.
+
+        None is left out that is there all the time, and "" is one that cannot be asked for.
+        """
+
+    async def still(self, study_uids: Collection[str]) -> Mapping[str, str]:
+        """What a feed that `sweeps` has to note of some studies: a fingerprint of those that are there now."""
 
     async def snapshot(self, key: StudyKey, gathering: Callable[[], Gathering] | None = None) -> StudyDelta:
         """All that the archive holds of a study now; nothing if it is gone. `gathering` begins to gather it."""

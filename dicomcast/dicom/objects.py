@@ -11,8 +11,13 @@ from dicomcast.json_text import parse_json
 
 __all__ = ["Objects"]
 
-# Up to the next brace that stands in no string; possessive, so that the end of a piece costs no second look.
-_TO_A_BRACE = re.compile(rb'[^"{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}]*+)*+[{}]', re.DOTALL)
+# Possessive all of them, so that the end of a piece costs no second look. Up to the next brace outside of strings:
+_PLAIN = rb'[^"{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_TO_A_BRACE = re.compile(rb"(?:%b)*+[{}]" % _PLAIN, re.DOTALL)
+# … and the same inside of an object, over the objects in it that nest no deeper than elements mostly do.
+_FLAT = rb"\{(?:%b)*+\}" % _PLAIN
+_NESTED = rb"\{(?:%b|%b)*+\}" % (_PLAIN, _FLAT)
+_TO_ITS_END = re.compile(rb"(?:%b|%b)*+[{}]" % (_PLAIN, _NESTED), re.DOTALL)
 _BETWEEN = b" \t\r\n,"
 _LEFT_BRACE = ord("{")
 # A text that is no longer than this is parsed at once, which is faster than to look for its braces.
@@ -44,7 +49,7 @@ class Objects:
                 return
             self._long, self._text = True, self._text.removeprefix(BOM_UTF8)
         done = 0
-        while match := _TO_A_BRACE.match(self._text, self._scanned):
+        while match := (_TO_A_BRACE if self._start < 0 else _TO_ITS_END).match(self._text, self._scanned):
             self._scanned = match.end()
             opens = self._text[self._scanned - 1] == _LEFT_BRACE
             self._depth -= not opens

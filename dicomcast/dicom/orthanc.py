@@ -6,7 +6,7 @@ takes the earlier rows of what it deletes out of it; so what vanished is found b
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ import structlog
 
 from dicomcast.dicom.orthanc_rest import LAST, Change, Changes, OrthancRest
 from dicomcast.dicom.orthanc_tags import dicom_json
+from dicomcast.dicom.pages import paged
 from dicomcast.dicom.refusals import met, refusals_waited_for
 from dicomcast.dicom.sweep import Page, Sweeper
 from dicomcast.dicom.wado import Dicomweb, instance_of
@@ -173,12 +174,24 @@ class OrthancFeed:
         """All that stand under these UIDs: a fingerprint of one alone would not show that another of its UID goes."""
         return {one: uid for uid in study_uids if is_uid(uid) for one in await self._rest.lookup(uid)}
 
+    async def studies(self, partition: str, size: int) -> AsyncIterator[Sequence[str]]:
+        """The UIDs of all studies."""
+        with refusals_waited_for():
+            async for rows in self._listed(size):
+                yield [uid for _, uid in rows]
+
     async def listing(self, size: int) -> AsyncIterator[Page]:
-        """All studies, up to an empty page, or one that comes once more where something takes no `since`."""
-        since, before = 0, dict[str, str]()
-        while (studies := await self._rest.studies(since, size)) and studies != before:
-            yield await self._rest.fingerprints(studies)
-            since, before = since + len(studies), studies
+        """All studies, and their fingerprints."""
+        async for rows in self._listed(size):
+            yield await self._rest.fingerprints(dict(rows))
+
+    def _listed(self, size: int) -> AsyncIterator[Sequence[tuple[str, str]]]:
+        """Orthanc's ids of all studies, with their UIDs."""
+
+        async def page(since: int, limit: int) -> list[tuple[str, str]]:
+            return list((await self._rest.studies(since, limit)).items())
+
+        return paged(page, size)
 
     async def still(self, study_uids: Collection[str]) -> Page:
         """What is there of some studies."""

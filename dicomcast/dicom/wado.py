@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from dicomcast.dicom.objects import Objects
-from dicomcast.errors import NotFound, Rejected, Retriable, Stumbled
+from dicomcast.dicom.pages import paged
+from dicomcast.errors import ConfigError, NotFound, Rejected, Retriable, Stumbled
 from dicomcast.gathering import Gathering
 from dicomcast.http import Answer, Http
 from dicomcast.mapping.dataset import Dataset
@@ -16,13 +17,16 @@ from dicomcast.mapping.table import select
 from dicomcast.mapping.tags import canonical, tag
 from dicomcast.model import Instance, InstanceKey, StudyDelta, StudyKey
 
-__all__ = ["Dicomweb", "instance_of"]
+__all__ = ["JSON", "Dicomweb", "Row", "instance_of"]
 
 JSON = dict[str, Any]
+# What a search says of a study, with its UID: "" for one that cannot be asked for.
+Row = tuple[str, JSON]
 # Begins to take in instances, anew each time that they have to be asked for again.
 Begin = Callable[[], Callable[[Instance], object]]
 
 _PAGE = 200
+_STUDY = tag("StudyInstanceUID")
 _DICOM_JSON = {"Accept": "application/dicom+json"}
 
 
@@ -77,6 +81,33 @@ class Dicomweb:
         """The matches of a search (PS3.18 §10.6), of which a server may send fewer than there are."""
         answer = await self._http.request("GET", address, params=query, headers=_DICOM_JSON, budget=budget)
         return _datasets(answer)
+
+    async def studies(self, address: str, query: Mapping[str, str], size: int = _PAGE) -> AsyncIterator[Sequence[Row]]:
+        """All studies that match, in pages.
+
+        Raises:
+            ConfigError: the server takes no offset, and there are more than it sends.
+        """
+        first: list[Row] = []
+
+        async def page(offset: int, limit: int) -> list[Row] | None:
+            nonlocal first
+            rows = await self.rows(address, query, limit, offset)
+            if offset and rows == first:  # It sends all there is at once, or the same for ever.
+                if len(rows) == limit < len(await self.rows(address, query, limit + 1)):
+                    raise ConfigError("DICOM__KIND: this archive's QIDO-RS takes no offset, so it cannot be listed")
+                return None
+            first = first or rows
+            return rows
+
+        async for rows in paged(page, size):
+            yield rows
+
+    async def rows(self, address: str, query: Mapping[str, str], limit: int = _PAGE, offset: int = 0) -> list[Row]:
+        """A page of studies."""
+        found = await self.search(address, {**query, "limit": str(limit), "offset": str(offset)})
+        rows = [row if _STUDY in row else canonical(row) for row in found]
+        return [(Dataset(row).identifier(_STUDY), row) for row in rows]
 
     async def instance_uids(self, study_uid: str) -> set[str]:
         """The UIDs of the instances of a study, by searching for them."""

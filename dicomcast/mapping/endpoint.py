@@ -5,7 +5,7 @@ from __future__ import annotations
 from dicomcast.mapping.rows import Table
 from dicomcast.mapping.values import JSON
 
-__all__ = ["ENDPOINT", "endpoint"]
+__all__ = ["ENDPOINT", "ENDPOINT_NAME", "endpoint"]
 
 ENDPOINT = Table("Endpoint")
 
@@ -21,6 +21,10 @@ ENDPOINT.counted("payloadMimeType", "", "PS3.18 §8.7.3", "`application/dicom` a
 ENDPOINT.counted("address", "", _NOTES, _URL)
 
 
+# What the name of each begins with, as DICOM Cast's did.
+ENDPOINT_NAME = "DICOM WADO-RS endpoint"
+
+
 def endpoint(base_url: str) -> JSON:
     """An Endpoint for a DICOMweb base URL."""
     return {
@@ -32,7 +36,7 @@ def endpoint(base_url: str) -> JSON:
             "system": "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
             "code": "dicom-wado-rs",
         },
-        "name": f"DICOM WADO-RS endpoint {base_url}",
+        "name": f"{ENDPOINT_NAME} {base_url}",
         "payloadType": [
             {
                 "coding": [{"system": "http://terminology.hl7.org/CodeSystem/endpoint-payload-type", "code": "any"}],

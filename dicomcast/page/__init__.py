@@ -48,7 +48,12 @@ _MARKS = {
 }
 _COLOURS = {"good": "#17784c", "busy": "#1d62b3", "idle": "#5a6675", "warn": "#9a6200", "bad": "#b92d24"}
 _UNKNOWN = "not known"
-_DEEDS = {"window": "Window of the feed", "retry": "Parked, tried again", "replay": "Replay"}
+_DEEDS = {
+    "window": "Window of the feed",
+    "retry": "Parked, tried again",
+    "replay": "Replay",
+    "backfill": "Backfill",
+}
 _TONES = {
     Condition.UNASKED: "idle",
     Condition.UP: "good",

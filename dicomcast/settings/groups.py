@@ -160,6 +160,17 @@ class WorkerSettings(Group):
         default=parse_duration("1m"),
         description="How often the change feed is asked once it has been read to its end.",
     )
+    settle: Annotated[Duration, between("0s", "1h")] = Field(
+        default=parse_duration("0s"),
+        description="How long a study in arrival may collect: entries are read when none has come behind them for so "
+        "long, with 0s at the next poll. `run --once` does not wait, and an archive that is only searched (`dicomweb`) "
+        "does not tell that there is something to wait for.",
+    )
+    settle_limit: Annotated[Duration, between("1s", "1d")] = Field(
+        default=parse_duration("5m"),
+        description="How long an entry waits at most for others to come behind it: where the archive is never quiet, "
+        "this is how often it is read.",
+    )
     start: StartAt = Field(
         default="beginning",
         description="Where in the change feed the first run starts; later runs go on from the cursor.",
@@ -168,7 +179,9 @@ class WorkerSettings(Group):
         default=4, description="How many studies are cast at the same time."
     )
     window: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=2500, description="How many entries of the change feed are settled together."
+        default=2500,
+        description="How many entries of the change feed are settled together, at most; with 4 MiB of metadata "
+        "a window is full too, so that memory stays small while much is to be read.",
     )
     lease: Annotated[Duration, between("1s", "1h")] = Field(
         default=parse_duration("1m"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from dicomcast.azure_identity import azure_credential, why_none
@@ -20,8 +21,12 @@ def secret_name(variable: str) -> str:
     return variable.replace("_", "-")
 
 
-def secrets_in(url: str, prefix: str, setting: str) -> dict[str, tuple[str, str]]:
-    """Value and name of each secret of the vault at `url` that begins with `prefix`, by the variable that it is.
+def _variable(secret: str) -> str:
+    return secret.upper().replace("-", "_")
+
+
+def secrets_in(url: str, wanted: Callable[[str], bool], setting: str) -> dict[str, tuple[str, str]]:
+    """Value and name of each secret of the vault at `url` that is wanted, by the variable that it is.
 
     Raises:
         ConfigError: this is no vault's address, or the extra is not installed.
@@ -40,10 +45,10 @@ def secrets_in(url: str, prefix: str, setting: str) -> dict[str, tuple[str, str]
             ours = [
                 one.name
                 for one in client.list_properties_of_secrets()
-                if one.name and one.enabled and one.name.upper().startswith(secret_name(prefix))
+                if one.name and one.enabled and wanted(_variable(one.name))
             ]
-            return {name.upper().replace("-", "_"): (client.get_secret(name).value or "", name) for name in ours}
-    except ClientAuthenticationError as error:
+            return {_variable(name): ((client.get_secret(name).value or "").strip(), name) for name in ours}
+    except (ClientAuthenticationError, OSError) as error:
         said, passes = why_none(error)
         problem = Retriable(f"{setting}: {said}") if passes else Unauthorized(f"{setting}: {said}: check the identity")
     except HttpResponseError as error:

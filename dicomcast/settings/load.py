@@ -9,7 +9,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicomcast.errors import ConfigError
@@ -39,6 +39,13 @@ class Root(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    _moved: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """What became of each setting of DICOM Cast's that was given."""
+        return self._moved
 
     @classmethod
     def settings_customise_sources(
@@ -101,7 +108,7 @@ def load_offline_settings(
 
 def effective(environ: Mapping[str, str] | None = None, *, secrets_dir: Path | None = None) -> list[Setting]:
     """List every setting with its source, secrets hidden; one that is missing is listed as not set."""
-    _, given, problems = _read(Settings, environ, secrets_dir, missing_ok=True)
+    _, given, problems, _ = _read(Settings, environ, secrets_dir, missing_ok=True)
     if problems:
         raise ConfigError("\n".join(problems))
     return [_setting(name, given) for name in KNOWN]
@@ -130,9 +137,10 @@ def _setting(name: str, given: Mapping[str, Given]) -> Setting:
 
 
 def _load(root: type[AnyRoot], environ: Mapping[str, str] | None, secrets_dir: Path | None) -> AnyRoot:
-    settings, _, problems = _read(root, environ, secrets_dir)
+    settings, _, problems, moved = _read(root, environ, secrets_dir)
     if settings is None or problems:
         raise ConfigError("\n".join(problems))
+    settings._moved = tuple(moved)
     return settings
 
 
@@ -142,13 +150,13 @@ def _read(
     secrets_dir: Path | None,
     *,
     missing_ok: bool = False,
-) -> tuple[AnyRoot | None, dict[str, Given], list[str]]:
+) -> tuple[AnyRoot | None, dict[str, Given], list[str], list[str]]:
     """Read and judge. The error is raised by the caller, so that it has no context that knows the input."""
     environ = os.environ if environ is None else environ
-    given, problems = read(KNOWN, environ, secrets_dir, offline=root is OfflineSettings)
+    given, problems, moved = read(KNOWN, environ, secrets_dir, offline=root is OfflineSettings)
     settings = None
     try:
         settings = root(**tree(root, given))
     except ValidationError as error:
         problems += explain(error, KNOWN, given, missing_ok=missing_ok)
-    return settings, given, problems
+    return settings, given, problems, moved

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from dicomcast.durations import format_duration
 from dicomcast.errors import ConfigError
+from dicomcast.settings.predecessor import is_theirs, translate, vault_of
 from dicomcast.settings.values import Written
 
 __all__ = [
@@ -149,24 +150,34 @@ class Given:
 
 def read(
     known: Mapping[str, Variable], environ: Mapping[str, str], secrets_dir: Path | None, *, offline: bool = False
-) -> tuple[dict[str, Given], list[str]]:
-    """Merge the sources by their precedence; with it comes a line for each name that nobody knows.
+) -> tuple[dict[str, Given], list[str], list[str]]:
+    """Merge the sources by their precedence; with it comes a line for each problem, and what became of DICOM Cast's.
 
     What is `offline` asks no vault.
     """
     environment = _environment(environ)
+    theirs = {name: value for name, value in environ.items() if is_theirs(name)}
     config, directory = environment.pop(CONFIG, None), environment.pop(SECRETS_DIR, None)
     vault = environment.pop(KEYVAULT, None)
+    address = str(vault.value) if vault else vault_of(theirs)
     secrets = _secrets(secrets_dir or (Path(str(directory.value)) if directory else None))
     toml = _toml(Path(str(config.value)), known) if config else {}
-    stored = _key_vault(str(vault.value)) if vault and not offline else {}
+    stored = _key_vault(address) if address and not offline else {}
+    theirs |= {name: str(stored.pop(name).value) for name in [*stored] if is_theirs(name)}
     everything = toml | stored | secrets | environment  # the later wins
-    given = {name: everything[name] for name in known if name in everything}
-    return given, [_unknown(name, everything[name].source, known) for name in everything if name not in known]
+    old = translate(theirs, [*everything, *([KEYVAULT] if vault else [])])
+    found = {name: Given(value, f"DICOM Cast's {theirs}") for name, (value, theirs) in old.given.items()} | everything
+    given = {name: found[name] for name in known if name in found}
+    unknown = [_unknown(name, everything[name].source, known) for name in everything if name not in known]
+    return given, unknown + old.problems, old.said
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX) and not is_theirs(name)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Given]:
-    ours = {name.upper(): value for name, value in environ.items() if name.upper().startswith(PREFIX)}
+    ours = {name.upper(): value for name, value in environ.items() if _is_ours(name)}
     # Beside a Service "dicomcast", Kubernetes gives pods DICOMCAST_SERVICE_HOST, DICOMCAST_PORT_80_TCP etc.
     services = {name.removesuffix("_SERVICE_HOST") for name in ours if name.endswith("_SERVICE_HOST")}
     links = tuple(f"{service}_{kind}" for service in services for kind in ("SERVICE_", "PORT_"))
@@ -179,7 +190,7 @@ def _secrets(directory: Path | None) -> dict[str, Given]:
     found, problem = {}, ""
     try:
         for file in sorted((directory or DEFAULT_SECRETS_DIR).iterdir()):
-            if file.name.upper().startswith(PREFIX) and file.is_file():
+            if _is_ours(file.name) and file.is_file():
                 text = file.read_text(encoding="utf-8").strip()
                 found[file.name.upper()] = Given(text, f"secret file {file.name}")
     except OSError as error:
@@ -194,7 +205,7 @@ def _secrets(directory: Path | None) -> dict[str, Given]:
 def _key_vault(url: str) -> dict[str, Given]:
     from dicomcast.settings.keyvault import secrets_in
 
-    found = secrets_in(url, PREFIX, KEYVAULT)
+    found = secrets_in(url, lambda name: _is_ours(name) or is_theirs(name), KEYVAULT)
     return {name: Given(value, f"key vault secret {secret}") for name, (value, secret) in found.items()}
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from dicomcast.model import Cursor, Lease, Parked, Stage, StudyKey
 
 __all__ = [
+    "BACKFILL",
     "HEAD",
     "INVENTORY",
     "JOURNAL",
@@ -24,6 +25,7 @@ __all__ = [
     "Changes",
     "Head",
     "Journal",
+    "backfill_key",
     "batches",
     "entity",
     "journal_key",
@@ -36,7 +38,7 @@ __all__ = [
     "text_of",
 ]
 
-HEAD, PARKED, INVENTORY, JOURNAL = "head", "parked|", "study|", "journal|"
+HEAD, PARKED, INVENTORY, BACKFILL, JOURNAL = "head", "parked|", "study|", "backfill|", "journal|"
 # A property holds 64 KiB of UTF-16, an entity 1 MiB, and a transaction 100 entities and 4 MiB.
 _PROPERTY, _ENTITY = 32_000, 480_000
 _ENTITIES, _BYTES, _OVERHEAD = 99, 3_000_000, 1_000  # one entity is the head's
@@ -58,7 +60,7 @@ class Journal:
 class Head:
     """The row that everything of a feed is written with: `version` grows by one with each write, whose id is `write`.
 
-    `rows` and `inventory` are the versions with which those were last changed.
+    `rows`, `inventory` and `backfill` are the versions with which those were last changed.
     """
 
     feed: str
@@ -70,6 +72,7 @@ class Head:
     lease: Mapping[str, Any] | None = None
     rows: int = 0
     inventory: int = 0
+    backfill: int = 0
     journal: Journal | None = None
 
     def text(self) -> str:
@@ -109,6 +112,11 @@ def partition_key(feed: str) -> str:
 def parked_key(key: StudyKey) -> str:
     """The key of a parked study."""
     return PARKED + hashlib.sha256(_json([key.partition, key.study_uid]).encode()).hexdigest()
+
+
+def backfill_key(key: StudyKey) -> str:
+    """The key of a study that a backfill has still to cast."""
+    return BACKFILL + hashlib.sha256(_json([key.partition, key.study_uid]).encode()).hexdigest()
 
 
 def study_key(study_uid: str) -> str:
@@ -167,7 +175,7 @@ def batches(changes: Iterable[tuple[str, str | None]]) -> Iterator[list[tuple[st
     """What fits into a transaction each, beside the head."""
     batch, size = list[tuple[str, str | None]](), 0
     for key, text in changes:
-        more = len(text or "") + _OVERHEAD
+        more = len(_json(text)) + _OVERHEAD  # as it is sent, in which a quote is two bytes
         if batch and (len(batch) == _ENTITIES or size + more > _BYTES - _ENTITY):
             yield batch
             batch, size = [], 0

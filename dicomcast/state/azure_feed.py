@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from dicomcast.errors import CursorMoved, LeaseLost, StateError
 from dicomcast.state.azure_entities import (
+    BACKFILL,
     HEAD,
     INVENTORY,
     JOURNAL,
@@ -55,7 +56,7 @@ class Known:
 
 
 class Feed:
-    """The head of a feed, its parked rows and its inventory; what was read is kept for as long as it is true."""
+    """The head of a feed and its rows of all kinds; what was read is kept for as long as it is true."""
 
     def __init__(self, table: Table, feed: str, *, read_only: bool) -> None:
         self._table = table
@@ -74,7 +75,7 @@ class Feed:
         return self._known
 
     def read(self, prefix: str) -> Content:
-        """The parked rows or the inventory as they stand."""
+        """The rows of a kind as they stand."""
         for _ in range(_ATTEMPTS):
             try:
                 return self.content(prefix, self._finished(self.look()))
@@ -83,7 +84,7 @@ class Feed:
         raise StateError(_CONTENDED)
 
     def content(self, prefix: str, known: Known) -> Content:
-        """The parked rows or the inventory as they were under a head.
+        """The rows of a kind as they were under a head.
 
         Raises:
             Moved: they are others by now.
@@ -137,6 +138,7 @@ class Feed:
             write=uuid4().hex,
             rows=version if _touches(changes, PARKED) else after.rows,
             inventory=version if _touches(changes, INVENTORY) else after.inventory,
+            backfill=version if _touches(changes, BACKFILL) else after.backfill,
         )
         together = list(batches(changes.items()))
         if len(together) <= 1:
@@ -185,15 +187,10 @@ class Feed:
     # --- The journal ---
 
     def _write_journal(self, version: int, id: str, changes: Changes) -> int:
-        parts, size = list[list[tuple[str, str | None]]]([[]]), 0
-        for key, text in changes.items():
-            if size > _PART:
-                parts, size = [*parts, []], 0
-            parts[-1].append((key, text))
-            size += len(text or "") + len(key)
-        texts = {journal_key(version, id, number): json.dumps(part) for number, part in enumerate(parts)}
-        for batch in batches(texts.items()):
-            self._table.write([self._operation(key, text) for key, text in batch])
+        text = json.dumps(list(changes.items()))
+        parts = [text[start : start + _PART] for start in range(0, len(text), _PART)]
+        for batch in batches((journal_key(version, id, number), part) for number, part in enumerate(parts)):
+            self._table.write([self._operation(key, part) for key, part in batch])
         return len(parts)
 
     def _journal(self, journal: Journal) -> dict[str, str | None]:
@@ -202,10 +199,10 @@ class Feed:
         Raises:
             Moved: it is done with, and cleared away.
         """
-        parts = [text for key, text in self._stored(JOURNAL).items() if f"|{journal.id}|" in key]
+        parts = [text for key, text in sorted(self._stored(JOURNAL).items()) if f"|{journal.id}|" in key]
         if len(parts) != journal.parts:
             raise Moved
-        return {key: text for part in parts for key, text in json.loads(part)}
+        return dict(json.loads("".join(parts)))
 
     def _finished(self, known: Known) -> Known:
         """A head without a journal: what it names is brought into the rows first."""
@@ -235,7 +232,7 @@ class Feed:
 
 
 def _version(head: Head, prefix: str) -> int:
-    return head.rows if prefix == PARKED else head.inventory
+    return {PARKED: head.rows, INVENTORY: head.inventory, BACKFILL: head.backfill}[prefix]
 
 
 def _touches(changes: Changes, prefix: str) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from dicomcast.azure_identity import azure_credential
+from dicomcast.azure_identity import azure_credential, why_none
 from dicomcast.errors import StateError, StateRefused
 from dicomcast.extras import extra
 
@@ -72,6 +72,18 @@ class Table:
                 if _code(error) not in _ABSENT:
                     raise
 
+    def all(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All entities of all partitions: these columns of them, and when each was written as `Timestamp`."""
+        from azure.core.exceptions import HttpResponseError
+
+        with self._translated():
+            try:
+                for found in self._client.list_entities(select=[*columns, "Timestamp"]):
+                    yield dict(found) | {"Timestamp": found.metadata["timestamp"]}
+            except HttpResponseError as error:
+                if _code(error) not in _ABSENT:
+                    raise
+
     def write(self, operations: Sequence[Operation]) -> str:
         """All of them or none, in one request; returns the new ETag of the first.
 
@@ -119,9 +131,9 @@ class Table:
         try:
             yield
             return
-        except (AzureError, HTTPException, ValueError) as error:
+        except (AzureError, HTTPException, ValueError, OSError) as error:
             said = Moved() if _code(error) in _MOVED else _explained(error, self._where, by_secret=self._by_secret)
-        raise said
+        raise said from None  # the with statement that we are in still handles the other
 
 
 def connect(where: str, *, connection_string: str, table: str, client_id: str) -> Callable[[], Table]:
@@ -162,10 +174,15 @@ def _status(error: Exception) -> int:
 
 def _explained(error: Exception, where: str, *, by_secret: bool) -> StateError:
     """What happened, and what to do."""
-    from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError, ServiceResponseError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, ServiceRequestError, ServiceResponseError
 
     code, status = _code(error), _status(error)
     match status:
+        case _ if isinstance(error, OSError):  # those of a connection are wrapped by now
+            return StateError(f"STATE__URL: {where}: {why_none(error)[0]}")
+        # The SDK takes an answer of Entra ID for one of the storage account.
+        case _ if isinstance(error, AzureError) and "AADSTS" in str(error):
+            return StateRefused(f"STATE__URL: {where}: {why_none(error)[0]}: check the identity")
         case 0 if isinstance(error, ClientAuthenticationError):
             return StateRefused(
                 f"STATE__URL: {where}: there is no identity to ask Azure for a token with; give the container a "

@@ -12,14 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
+from itertools import islice
 from typing import TypeVar
 
 from dicomcast.errors import CursorMoved, LeaseLost, StateError
 from dicomcast.model import Checkpoint, Cursor, Lease, Parked, StudyKey
 from dicomcast.state.azure_entities import (
+    BACKFILL,
     INVENTORY,
     PARKED,
     Head,
+    backfill_key,
     lease_of,
     parked_key,
     parked_of,
@@ -148,6 +151,39 @@ class AzureTablesStore:
             return [json.loads(there[key])[0] for key in nsmallest(limit, (key for key in there if key > behind))]
 
         return await self._run(feed, work)
+
+    async def enlist(self, feed: str, studies: Collection[StudyKey], *, epoch: int | None = None) -> None:
+        """Put studies on the list of a backfill."""
+        wanted = {backfill_key(key): json.dumps([key.partition, key.study_uid]) for key in studies}
+
+        def decide(known: Known) -> tuple[Head, dict[str, str | None]]:
+            _fence(known.head, epoch)
+            return known.head, {**wanted}
+
+        await self._run(feed, lambda rows: rows.write(decide))
+
+    async def enlisted(self, feed: str, limit: int = 100) -> list[StudyKey]:
+        """The first of those on the list, in the order of a digest."""
+        found = await self._run(feed, lambda rows: list(islice(rows.read(BACKFILL).values(), limit)))
+        return [StudyKey(feed, *json.loads(text)) for text in found]
+
+    async def count_enlisted(self, feed: str) -> int:
+        """How many are on the list."""
+        return await self._run(feed, lambda rows: len(rows.read(BACKFILL)))
+
+    async def delist(self, feed: str, studies: Collection[StudyKey] | None, *, epoch: int | None = None) -> None:
+        """Take studies off the list, or all."""
+
+        def work(rows: Feed) -> None:
+            def decide(known: Known) -> tuple[Head, dict[str, str | None]]:
+                _fence(known.head, epoch)
+                there = rows.content(BACKFILL, known)
+                gone = list(there) if studies is None else [key for key in map(backfill_key, studies) if key in there]
+                return known.head, dict.fromkeys(gone)
+
+            rows.write(decide)
+
+        await self._run(feed, work)
 
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """Take or prolong the lease, unless another's has not run out."""

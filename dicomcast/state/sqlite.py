@@ -45,6 +45,11 @@ CREATE TABLE inventory (
     feed TEXT NOT NULL, study_uid TEXT NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (feed, study_uid)
 ) STRICT, WITHOUT ROWID;
 """,
+    """
+CREATE TABLE backfill (
+    feed TEXT NOT NULL, partition TEXT NOT NULL, study_uid TEXT NOT NULL, PRIMARY KEY (feed, partition, study_uid)
+) STRICT, WITHOUT ROWID;
+""",
 )
 _ROW = (
     "source, partition, study_uid, first_sequence, last_sequence, stage, reason, message, status, codes, attempts,"
@@ -159,6 +164,30 @@ class SqliteStore:
         query = "SELECT study_uid FROM inventory WHERE feed = ? AND study_uid > ? ORDER BY study_uid LIMIT ?"
         return await self._run(lambda database: [uid for (uid,) in database.execute(query, (feed, after, limit))])
 
+    async def enlist(self, feed: str, studies: Collection[StudyKey], *, epoch: int | None = None) -> None:
+        """Put studies on the list of a backfill."""
+        await self._write(feed, epoch, "INSERT OR IGNORE INTO backfill VALUES (?, ?, ?)", _named(feed, studies))
+
+    async def enlisted(self, feed: str, limit: int = 100) -> list[StudyKey]:
+        """The first of those on the list, by partition and UID."""
+        query = "SELECT partition, study_uid FROM backfill WHERE feed = ? ORDER BY partition, study_uid LIMIT ?"
+        return await self._run(
+            lambda database: [StudyKey(feed, *row) for row in database.execute(query, (feed, limit))]
+        )
+
+    async def count_enlisted(self, feed: str) -> int:
+        """How many are on the list."""
+        query = "SELECT count(*) FROM backfill WHERE feed = ?"
+        return await self._run(lambda database: int(database.execute(query, (feed,)).fetchone()[0]))
+
+    async def delist(self, feed: str, studies: Collection[StudyKey] | None, *, epoch: int | None = None) -> None:
+        """Take studies off the list, or all."""
+        if studies is None:
+            await self._write(feed, epoch, "DELETE FROM backfill WHERE feed = ?", [(feed,)])
+            return
+        query = "DELETE FROM backfill WHERE feed = ? AND partition = ? AND study_uid = ?"
+        await self._write(feed, epoch, query, _named(feed, studies))
+
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """Take or prolong the lease, unless another's has not run out."""
 
@@ -193,6 +222,14 @@ class SqliteStore:
             self._database = None
         self._thread.shutdown()
 
+    async def _write(self, feed: str, epoch: int | None, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
+        def write(database: sqlite3.Connection) -> None:
+            with transaction(database):
+                _fence(database, feed, epoch)
+                database.executemany(statement, rows)
+
+        await self._run(write)
+
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def call() -> _T:
             if self._database is None:
@@ -203,6 +240,10 @@ class SqliteStore:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except (sqlite3.Error, ValueError, OverflowError) as error:
             raise StateError(f"STATE__URL: {self._path}: {advice(error)}") from None
+
+
+def _named(feed: str, studies: Collection[StudyKey]) -> list[tuple[str, ...]]:
+    return [(feed, key.partition, key.study_uid) for key in studies]
 
 
 def _lease(database: sqlite3.Connection, feed: str) -> Lease | None:

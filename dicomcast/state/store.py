@@ -14,7 +14,7 @@ __all__ = ["StateStore", "TableAccess", "open_store", "refuse_contradiction"]
 
 
 class StateStore(Protocol):
-    """Checkpoints, leases, parked rows and inventories, by feed: two sources in one store never meet.
+    """Checkpoints, leases, parked rows, inventories and backfills, by feed: two sources in one store never meet.
 
     `epoch` is that of the lease under which a write happens: one that was taken over since is refused, so a
     worker that was stalled cannot undo what its successor did. `read` are the rows as they stood when the work
@@ -77,6 +77,26 @@ class StateStore(Protocol):
 
     async def inventory(self, feed: str, after: str = "", limit: int = 1000) -> list[str]:
         """The StudyInstanceUIDs in the inventory, in their order, behind one of them."""
+
+    async def enlist(self, feed: str, studies: Collection[StudyKey], *, epoch: int | None = None) -> None:
+        """Put studies on the list of those that a backfill has still to cast; one that is on it is on it once.
+
+        Raises:
+            LeaseLost: the lease is at another epoch; nothing was written.
+        """
+
+    async def enlisted(self, feed: str, limit: int = 100) -> list[StudyKey]:
+        """Some of those on the list: the same ones, until they are taken off."""
+
+    async def count_enlisted(self, feed: str) -> int:
+        """How many are on the list."""
+
+    async def delist(self, feed: str, studies: Collection[StudyKey] | None, *, epoch: int | None = None) -> None:
+        """Take studies off the list; None takes off all.
+
+        Raises:
+            LeaseLost: the lease is at another epoch; nothing was written.
+        """
 
     async def acquire(self, feed: str, owner: str, now: datetime, ttl: timedelta) -> Lease:
         """Take the lease of a feed, or prolong it: of two owners, one has it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +127,29 @@ async def test_azure_does_not_answer(endpoint: IdentityEndpoint, monkeypatch: py
         assert credentials is not None
         with pytest.raises(Unreachable, match="^no token for fhir: Azure "):
             await credentials.header()
+
+
+def pod(monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
+    """The environment of a client of ours."""
+    for name, value in {"AZURE_TENANT_ID": "a-tenant", "AZURE_CLIENT_ID": "a-client", **more}.items():
+        monkeypatch.setenv(name, value)
+
+
+async def test_a_pods_token_that_is_not_there_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever renews that file may be about to: a worker waits, and does not end."""
+    pod(monkeypatch, AZURE_FEDERATED_TOKEN_FILE=str(tmp_path / "token"))
+    credentials = made(AzureAuth(identity="workload"), "fhir", "https://f.example")
+    assert credentials is not None
+    with pytest.raises(Unreachable, match=r"^no token for fhir: .* \(FileNotFoundError\)"):
+        await credentials.header()
+
+
+async def test_a_certificate_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that cannot be read is a wrong setting at the start, and later one that is being replaced."""
+    path = tmp_path / "client.pem"
+    pod(monkeypatch, AZURE_CLIENT_CERTIFICATE_PATH=str(path))
+    with pytest.raises(ConfigError, match=r"AUTH__IDENTITY: .*variables AZURE_.* \(FileNotFoundError\)"):
+        made(AzureAuth(), "fhir", "https://f.example")
+    path.write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"AUTH__IDENTITY: .*variables AZURE_.* \(ValueError\)"):
+        made(AzureAuth(), "fhir", "https://f.example")

@@ -12,7 +12,7 @@ from dicomcast.auth import kept
 from dicomcast.auth.advice import Asked, advice, described
 from dicomcast.auth.claims import Claims, claims_of
 from dicomcast.auth.kept import Issued, Kept
-from dicomcast.errors import Unreachable
+from dicomcast.errors import ConfigError, Unreachable
 
 ASKED = Asked("fhir", "FHIR Data Contributor", "the scope s")
 
@@ -29,10 +29,11 @@ class Clock:
 
 @dataclass
 class Desk:
-    """Issues numbered tokens, when it is let; while it is `away` it fails."""
+    """Issues numbered tokens, when it is let; while it is `away` it fails, `broken` as a key that cannot be used."""
 
     lifetime: float = 3600.0
     away: bool = False
+    broken: bool = False
     asked: int = 0
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -45,6 +46,8 @@ class Desk:
         await self.open.wait()
         if self.away:
             raise Unreachable("no token for fhir", peer="fhir")
+        if self.broken:
+            raise ConfigError("FHIR__AUTH__KEY_FILE: no key in it")
         return Issued(f"token-{number}", self.lifetime)
 
     async def close(self) -> None:
@@ -176,3 +179,13 @@ def test_advice_tells_no_token() -> None:
     assert advice(403, Asked("dicom", "DICOM Data Reader", "the scope s", on_azure=True), "opaque") == (
         "the role DICOM Data Reader is missing there; the token was asked for the scope s (DICOMCAST_DICOM__AUTH)"
     )
+
+
+async def test_a_key_that_is_being_replaced(clock: Clock) -> None:
+    """It was good at the start, so that it is waited for: the error of a setting would end the worker."""
+    desk = Desk()
+    credentials = Kept(desk, ASKED)
+    await credentials.header()
+    desk.broken = True
+    with pytest.raises(Unreachable, match="^no token for fhir: DICOMCAST_FHIR__AUTH__KEY_FILE: no key in it$"):
+        await credentials.renewed("Bearer token-1")

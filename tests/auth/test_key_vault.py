@@ -35,7 +35,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, pki: Pki) -> Iterator[IdentityEndp
 def store(endpoint: IdentityEndpoint, pki: Pki) -> Iterator[Vault]:
     """A vault with one secret of ours, and others."""
     with vault(endpoint.token, **pki.server()) as store:
-        store.secrets = {SECRET: "s3same", "another-app": "x", "DicomWeb--Endpoint": "z"}
+        store.secrets = {SECRET: "s3same", "another-app": "x", "AnotherWeb--Endpoint": "z"}
         yield store
 
 
@@ -55,7 +55,8 @@ def test_a_secret_is_a_setting(store: Vault) -> None:
     """By its name with dashes, in any case, on any page; nothing of others is read."""
     assert password(environ(store)) == "s3same"
     assert store.read == [SECRET]
-    store.secrets = {f"a{number}": "x" for number in range(5)} | {SECRET.lower(): "lower"}
+    # The line end of a file that was stored as it was, as of one in /run/secrets.
+    store.secrets = {f"a{number}": "x" for number in range(5)} | {SECRET.lower(): "lower\n"}
     assert password(environ(store)) == "lower"
     shown = {one.variable: one for one in effective(environ(store))}["DICOMCAST_FHIR__AUTH__PASSWORD"]
     assert (shown.value, shown.source) == ("********", f"key vault secret {SECRET.lower()}")

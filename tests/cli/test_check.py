@@ -69,7 +69,9 @@ async def test_the_write_probe(tmp_path: Path, transactions: bool) -> None:
     """With transactions and without: it deletes what is not there; a refusal of the bundle or in it is a refusal."""
     with embedded_servers(tmp_path, fhir_options={"transactions": transactions}) as site:
         assert (await findings(site))["fhir write"].state is State.OK
-        for fault, code in ((refuse(403), 77), (refuse(422, body=outcome("invalid")), 78), (refuse(503), 75)):
+        faults = {77: refuse(403), 78: refuse(422, body=outcome("invalid")), 75: refuse(503)}
+        # A way that does not let a POST to the base pass is no server that has not what is to be deleted.
+        for code, fault in [*faults.items(), (78, refuse(404)), (78, refuse(404, body=b"<html>no such page"))]:
             site.fhir.heal()
             site.fhir.always(fault, on="POST /fhir/$")
             found = (await findings(site))["fhir write"]

@@ -56,6 +56,7 @@ def test_status(parked: Embedded) -> None:
         "lag_entries": 12,
         "parked": 3,
         "dead": 0,
+        "backfill_left": None,
         "active_worker": None,
         "feed": "ok",
     }

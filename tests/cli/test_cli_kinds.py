@@ -15,13 +15,15 @@ from tests.servers.embedded import Embedded, Finished
 KINDS = ["azure", "orthanc", "dicomweb"]
 
 
-def run(embedded: Embedded, kind: str, *options: str, code: int) -> Finished:
+def run(
+    embedded: Embedded, kind: str, *options: str, command: tuple[str, ...] = ("run", "--once"), code: int
+) -> Finished:
     """Follow the one archive as a kind, at one public URL."""
     if kind == "orthanc":
         embedded.dicom = Faults(orthanc_double(embedded.archive))
     url = f"{embedded.dicom_url}/v2" if kind == "dicomweb" else embedded.dicom_url
     settings = {"DICOM__KIND": kind, "DICOM__URL": url, "DICOM__PUBLIC_URL": "http://archive.example/dicomweb"}
-    return embedded.run("run", "--once", *options, code=code, **settings)
+    return embedded.run(*command, *options, code=code, **settings)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,6 +39,7 @@ def test_another_kind_does_not_go_on_from_a_cursor(embedded: Embedded, kind: str
             ended = run(embedded, other, code=78)
             assert f"DICOM__KIND: the state store has a cursor of kind {kind}, from which {other}" in ended.err
             assert "give it a new DICOMCAST_STATE__URL" in ended.err
+            assert f"has a cursor of kind {kind}" in run(embedded, other, command=("check",), code=78).out
     assert (embedded.cursor, embedded.store.total_versions()) == before
 
 

@@ -91,6 +91,47 @@ def test_each_secret_may_be_a_file(tmp_path: Path, peer: str, secret: str) -> No
     assert shown[name] == ("********", f"secret file {name}")
 
 
+KEYED = "DefaultEndpointsProtocol=https;AccountName=clinic;AccountKey=sesame==;EndpointSuffix=core.windows.net"
+
+
+@pytest.mark.parametrize(
+    "secret", [KEYED, "TableEndpoint=https://clinic.table.core.windows.net/;SharedAccessSignature=sv=x&sig=sesame"]
+)
+def test_a_connection_string(secret: str) -> None:
+    """With a key or a signature; it says which account."""
+    settings = load(STATE__URL="azure-tables://", STATE__CONNECTION_STRING=secret)
+    assert settings.state.connection_string is not None
+    assert settings.state.connection_string.get_secret_value() == secret
+    assert "sesame" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"URL": "azure-tables://"}, "CONNECTION_STRING: set it, or write the account into DICOMCAST_STATE__URL"),
+        ({"CONNECTION_STRING": KEYED}, "CONNECTION_STRING: it says itself which account"),
+        (
+            {"URL": "azure-tables://clinic", "CONNECTION_STRING": KEYED},
+            "CONNECTION_STRING: it says itself which account",
+        ),
+        (
+            {"URL": "azure-tables://", "CONNECTION_STRING": "sesame"},
+            "CONNECTION_STRING: write it as the storage account",
+        ),
+        (
+            {"URL": "azure-tables://", "CONNECTION_STRING": "UseDevelopmentStorage=true"},
+            "CONNECTION_STRING: write it as the storage account",
+        ),
+        ({"URL": "azure-tables://a b"}, "URL: write sqlite:///FILE or azure-tables://ACCOUNT"),
+        ({"TABLE_PREFIX": "1st-floor"}, "TABLE_PREFIX: write letters and digits, a letter first, at most 40"),
+    ],
+)
+def test_a_table_that_is_told_wrongly(told: dict[str, str], said: str) -> None:
+    """Half of it, two accounts, or what is no name; never with the secret."""
+    [line] = problems(REQUIRED | {f"DICOMCAST_STATE__{name}": value for name, value in told.items()})
+    assert line.startswith(f"DICOMCAST_STATE__{said}") and "sesame" not in line
+
+
 MARK = "s3same"
 DISGUISES = (
     "{}", "{}s", "https://u:{}@host", "https://host/?{}", "https://host:{}", "ftp://{}", "https://{} x", "{{{}",

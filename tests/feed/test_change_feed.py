@@ -158,7 +158,7 @@ async def test_the_feed_has_no_partition_route_and_reads_have_one(api: str) -> N
     ("partitions", "stored", "expected", "path"),
     [
         (True, ["a.b_c-1", "Microsoft.Default"], ["a.b_c-1", ""], "/partitions/Microsoft.Default/"),
-        (True, [], [""], "/partitions/Microsoft.Default/"),
+        (True, [], [], "/partitions/Microsoft.Default/"),
         (False, ["Microsoft.Default"], [""], ""),
     ],
     ids=["200", "204", "400"],

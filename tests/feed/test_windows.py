@@ -1,10 +1,10 @@
-"""Windows of exactly WORKER__WINDOW entries: inside a page, inside a tie, and where rows appear meanwhile."""
+"""Windows of exactly WORKER__WINDOW entries, or of so many bytes: inside a page, a tie, and where rows appear."""
 
 from __future__ import annotations
 
 import pytest
 
-from dicomcast.dicom import by_sequence, by_time
+from dicomcast.dicom import by_sequence, by_time, cutting
 from tests.reader import Reader
 
 # Pages so small that a few entries fill them.
@@ -36,6 +36,21 @@ async def test_a_window_has_exactly_its_size(reader: Reader, size: int, expected
     assert reader.sequences == list(range(1, 46))
     offsets = [(one["offset"], one.get("startTime")) for one in reader.wire.asked(f"/{reader.api}/changefeed")]
     assert len(offsets) == len(set(offsets))
+
+
+@pytest.mark.parametrize(("most", "largest"), [(1, 1), (4000, 12), (10**6, 45)])
+async def test_a_window_is_full_of_bytes_too(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, most: int, largest: int
+) -> None:
+    """At least one entry however large it is; and the cursor is that of a smaller window, wherever a process ends."""
+    monkeypatch.setattr(cutting, "BYTES", most)
+    fill(reader, 45)
+    reader.later(60)
+    sizes = [len(window.entries) for window in await reader.read(2500, take=2)]
+    while windows := await reader.read(2500, take=1):
+        sizes += [len(window.entries) for window in windows]
+    assert reader.sequences == list(range(1, 46))
+    assert largest / 3 <= max(sizes) <= largest
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 24])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -112,7 +113,7 @@ async def test_more_than_a_transaction_holds(opener: Opener, tables: str) -> Non
     many = [row(f"{number:03}") for number in range(230)]
     at = await store.advance(Checkpoint(FEED, None), to=Cursor(1), parked=many)
     assert await other.parked(FEED) == many
-    large = [row(f"{number:03}", codes=("x" * 100_000,)) for number in range(40)]
+    large = [row(f"{number:03}", codes=('"' * 70_000,)) for number in range(40)]
     await store.advance(at, to=Cursor(2), parked=large, resolved=[one.key for one in many[40:]])
     assert await other.parked(FEED) == large
     assert await opener(connection_string(tables)).parked(FEED) == large
@@ -160,19 +161,44 @@ async def test_an_account_that_goes_away(opener: Opener, tmp_path: Path) -> None
         await store.advance(at, to=Cursor(2))
 
 
-async def test_no_identity(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing says who we are, that is told, and no password is asked for."""
+ENTRA = SimpleNamespace(
+    status_code=401,
+    reason="Unauthorized",
+    headers={},
+    content_type="application/json",
+    text=lambda *_: '{"error": "invalid_client", "error_description": "AADSTS7000222: s3same has expired"}',
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (ClientAuthenticationError("no identity"), StateRefused, "give the container a managed identity"),
+        (ClientAuthenticationError("AADSTS7000222: s3same has expired"), StateRefused, "token (AADSTS7000222): check"),
+        (
+            ClientAuthenticationError("AADSTS7000222: s3same", response=ENTRA),
+            StateRefused,
+            "token (AADSTS7000222): check",
+        ),
+        (FileNotFoundError("s3same"), StateError, "a file of the identity cannot be read (FileNotFoundError)"),
+    ],
+    ids=["none", "refused", "refused later", "a file of it is being replaced"],
+)
+async def test_no_token(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[StateError], told: str
+) -> None:
+    """Where nothing says who we are, or that is refused, it is told, and it is not the storage account's doing."""
 
     class Nobody:
         def get_token(self, *_: str, **__: Any) -> Any:
-            raise ClientAuthenticationError("no identity")
+            raise error
 
         def close(self) -> None:
             """Nothing is open."""
 
     monkeypatch.setattr(azure_table, "azure_credential", lambda *_, **__: Nobody())
-    said = await refused(opener("", url="azure-tables://account"), StateRefused)
-    assert "account.table.core.windows.net" in said and "give the container a managed identity" in said
+    said = await refused(opener("", url="azure-tables://account"), kind, "s3same")
+    assert "account.table.core.windows.net" in said and told in said
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 502])

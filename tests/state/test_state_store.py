@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from dicomcast.errors import CursorMoved, LeaseLost, StateError
-from dicomcast.model import Checkpoint, Cursor, Lease, Stage
+from dicomcast.model import Checkpoint, Cursor, Lease, Stage, StudyKey
 from dicomcast.state import StateStore
 from tests.stores import BACKENDS, MINUTE, NOW, SHARED, key, row
 
@@ -172,6 +172,57 @@ class TestContract:
         await store.advance(await store.load(feed), to=CURSOR, resolved=[key("1")], epoch=mine.epoch)
         assert await store.parked(other) == [row("1", attempts=9)]
         assert (await store.load(other)).cursor == Cursor(99)
+
+    # --- The list of a backfill ---
+
+    async def test_a_backfill_is_a_list_of_studies(self, store: StateStore, feed: str) -> None:
+        """A study of two partitions is two, one that is put on it twice is on it once; what is off is off."""
+        some = [StudyKey(feed, partition, uid) for partition in ("", "north ü") for uid in ("1.2", "1.3", "")]
+        assert (await store.enlisted(feed), await store.count_enlisted(feed)) == ([], 0)
+        await store.enlist(feed, some)
+        await store.enlist(feed, some[:2])
+        assert sorted(await store.enlisted(feed)) == sorted(some)
+        first = await store.enlisted(feed, 2)
+        assert len(first) == 2 and await store.enlisted(feed, 2) == first
+        await store.delist(feed, [*first, StudyKey(feed, "", "9.9")])
+        assert sorted(await store.enlisted(feed)) == sorted(set(some) - set(first))
+        assert await store.count_enlisted(feed) == 4
+        await store.delist(feed, [])
+        await store.enlist(feed, [])
+        assert await store.count_enlisted(feed) == 4
+        await store.delist(feed, None)
+        assert (await store.enlisted(feed), await store.count_enlisted(feed)) == ([], 0)
+
+    async def test_a_long_backfill(self, store: StateStore, feed: str) -> None:
+        """More than a store takes at once is taken in pieces, without anybody noticing."""
+        some = [StudyKey(feed, "", f"1.{number}") for number in range(450)]
+        await store.enlist(feed, some)
+        assert await store.count_enlisted(feed) == 450
+        await store.delist(feed, some[:430])
+        assert sorted(await store.enlisted(feed)) == sorted(some[430:])
+
+    async def test_backfills_do_not_meet(self, store: StateStore, feed: str) -> None:
+        """What is taken off the list of one archive stays on another's."""
+        other = feed + "/other"
+        await store.enlist(feed, [StudyKey(feed, "", "1")])
+        await store.enlist(other, [StudyKey(other, "", "1"), StudyKey(other, "", "2")])
+        await store.delist(feed, None)
+        await store.delist(other, [StudyKey(other, "", "2")])
+        assert (await store.enlisted(feed), await store.enlisted(other)) == ([], [StudyKey(other, "", "1")])
+
+    async def test_a_stalled_owner_changes_no_list(self, store: StateStore, feed: str) -> None:
+        """Its successor may have begun another one."""
+        old = await store.acquire(feed, "a", NOW, MINUTE)
+        await store.enlist(feed, [StudyKey(feed, "", "1")], epoch=old.epoch)
+        new = await store.acquire(feed, "b", NOW + MINUTE, MINUTE)
+        with pytest.raises(LeaseLost):
+            await store.enlist(feed, [StudyKey(feed, "", "2")], epoch=old.epoch)
+        for studies in (None, [StudyKey(feed, "", "1")]):
+            with pytest.raises(LeaseLost):
+                await store.delist(feed, studies, epoch=old.epoch)
+        assert await store.enlisted(feed) == [StudyKey(feed, "", "1")]
+        await store.delist(feed, None, epoch=new.epoch)
+        assert await store.enlisted(feed) == []
 
     # --- The inventory ---
 

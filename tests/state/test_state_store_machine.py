@@ -44,6 +44,7 @@ class Model:
     lease: Lease | None = None
     rows: dict[str, Parked] = field(default_factory=dict)
     inventory: dict[str, str] = field(default_factory=dict)
+    backfill: set[str] = field(default_factory=set)
 
     def refusal(self, epoch: int | None, revision: int | None = None) -> type[Exception] | None:
         if epoch is not None and (self.lease is None or self.lease.epoch != epoch):
@@ -166,6 +167,19 @@ class Contention(RuleBasedStateMachine):
             held = {**self.model.inventory, **seen}
             self.model.inventory = {uid: mark for uid, mark in held.items() if mark is not None}
 
+    @rule(owner=owners, uids=st.sets(st.sampled_from(UIDS), max_size=3), on=st.booleans(), fenced=st.booleans())
+    def list_studies(self, owner: str, uids: set[str], on: bool, fenced: bool) -> None:
+        """Studies are put on the list of a backfill, or taken off it; taking off none takes off all."""
+        epoch, store = self.epoch(owner) if fenced else None, self.stores[owner]
+        refusal = self.model.refusal(epoch)
+        with expected(refusal):
+            if on:
+                self.do(store.enlist(self.feed, map_keys(sorted(uids)), epoch=epoch))
+            else:
+                self.do(store.delist(self.feed, map_keys(sorted(uids)) or None, epoch=epoch))
+        if refusal is None:
+            self.model.backfill = self.model.backfill | uids if on else self.model.backfill - uids if uids else set()
+
     @precondition(lambda self: self.backend.shared)
     @rule(owner=owners)
     def restart(self, owner: str) -> None:
@@ -194,6 +208,8 @@ class Contention(RuleBasedStateMachine):
             assert (found.cursor, found.revision) == (self.model.cursor, self.model.revision)
             assert {one.key.study_uid: one for one in self.do(store.parked(self.feed))} == self.model.rows
             assert self.do(store.lease(self.feed)) == self.model.lease
+            assert {one.study_uid for one in self.do(store.enlisted(self.feed))} == self.model.backfill
+            assert self.do(store.count_enlisted(self.feed)) == len(self.model.backfill)
             assert self.do(store.fingerprints(self.feed, UIDS)) == self.model.inventory
             assert self.do(store.inventory(self.feed, "1", 1)) == sorted(self.model.inventory.keys() - {"1"})[:1]
 

@@ -41,9 +41,9 @@ async def test_a_burst_of_one_study_is_one_lookup_and_one_transaction(harness: H
         harness.put("1.2", "1.2.1", f"1.2.1.{number}")
     await harness.cast()
     assert harness.study()["numberOfInstances"] == 2000
-    # Capabilities; one search for studies and one for Patients; the Endpoint looked for, by identifier and by id,
-    # and made; the study.
-    assert harness.fhir.requests == 7
+    # Capabilities; one search for studies and one for Patients; the Endpoint looked for, by identifier, by id and by
+    # the name that DICOM Cast's had, and made; the study.
+    assert harness.fhir.requests == 8
 
 
 async def test_a_second_run_and_a_replay_write_nothing(harness: Harness) -> None:

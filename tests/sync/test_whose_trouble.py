@@ -143,7 +143,7 @@ async def test_one_that_passes_behind_many_that_do_not() -> None:
     bad = put_studies(harness, 15)
     (good,) = put_studies(harness, 1, 50)
     refuse(harness, 422, bad)
-    for _ in range(60):
+    for _ in range(300):
         try:
             await harness.cast()
             break
