@@ -47,7 +47,7 @@ def cohort(code: str, over: int, modality: str) -> list[dict[str, str]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--code", default=OSTEOSARCOMA, help="the disease, as SYSTEM|CODE; several with commas")
-    parser.add_argument("--over", type=int, default=45, help="how many years old at least")
+    parser.add_argument("--over", type=int, default=45, help="older than so many years")
     parser.add_argument("--modality", default="CT")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

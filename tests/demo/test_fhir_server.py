@@ -29,7 +29,9 @@ async def test_capabilities_say_what_the_server_can(client: Client) -> None:
     assert [one["code"] for one in rest["interaction"]] == ["transaction", "batch"]
     kind = next(one for one in rest["resource"] if one["type"] == "ImagingStudy")
     assert (kind["updateCreate"], kind["conditionalCreate"], kind["versioning"]) == (True, True, "versioned")
-    assert {one["name"] for one in kind["searchParam"]} == {"_id", "identifier", "subject", "patient", "modality"}
+    found = {one["name"] for one in kind["searchParam"]}
+    assert found == set("_id identifier subject patient modality endpoint interpreter performer started".split())
+    assert "ImagingStudy:endpoint" in kind["searchInclude"]
 
 
 async def test_capabilities_follow_the_options() -> None:
