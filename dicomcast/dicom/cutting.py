@@ -9,7 +9,7 @@ from dicomcast.model import Entry
 __all__ = ["BYTES", "full"]
 
 # Two windows are held at a time, one that is cast and one that is read, and what is parsed takes several times as much.
-BYTES = 4 * 2**20
+BYTES = 8 * 2**20
 
 
 def full(entries: Iterable[Entry], size: int) -> int:

@@ -180,7 +180,7 @@ class WorkerSettings(Group):
     )
     window: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=2500,
-        description="How many entries of the change feed are settled together, at most; with 4 MiB of metadata "
+        description="How many entries of the change feed are settled together, at most; with 8 MiB of metadata "
         "a window is full too, so that memory stays small while much is to be read.",
     )
     lease: Annotated[Duration, between("1s", "1h")] = Field(
