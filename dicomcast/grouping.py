@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from dicomcast.mapping.dataset import Dataset
 from dicomcast.mapping.tags import tag
@@ -26,6 +27,7 @@ _UIDS = {
 _UID = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9.-]{1,64}")
 
 
+@lru_cache(maxsize=1000)
 def is_uid(text: str) -> bool:
     """Whether an archive can be asked for it: all else means something in a URL, or in a search."""
     return _UID.fullmatch(text) is not None

@@ -134,7 +134,7 @@ class Dataset:
         text = self.text(tag)
         if not text:
             return None
-        if not _INTEGER.fullmatch(text):
+        if not ((text.isascii() and text.isdecimal() and len(text) <= 30) or _INTEGER.fullmatch(text)):
             self.warn(tag, "not-an-integer")
             return None
         number = int(text.partition(".")[0])
